@@ -1,0 +1,87 @@
+"""The whole of cluster.yaml."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mlops_infra.model.base import Noun
+from mlops_infra.model.host_settings import Containerd, HostSettings, Kubeadm, Kubelet
+from mlops_infra.model.hosts import Host, Hosts, Role
+from mlops_infra.model.lb import LoadBalancer
+from mlops_infra.model.mirrors import Mirrors
+from mlops_infra.model.network import Network
+from mlops_infra.model.ssh import Ssh
+from mlops_infra.model.versions import Versions
+
+__all__ = ["Cluster", "MetalLB", "Security"]
+
+
+class MetalLB(Noun):
+    pool: tuple[str, ...] = ()
+    """Address ranges, e.g. `10.110.190.100-10.110.190.110`. Empty: MetalLB is not installed yet."""
+
+
+class Security(Noun):
+    expose_metrics: bool = True
+    """Control-plane metrics listen on 0.0.0.0 (never a node's address: the ClusterConfiguration is shared by all
+    masters, domain.md 7.2); False keeps them on 127.0.0.1."""
+    approve_kubelet_certificates: bool = True
+
+
+class Cluster(Noun):
+    name: str
+    control_plane_endpoint: str = ""
+    """DNS name (or address) of the API; empty: `api.<name>.internal`."""
+    versions: Versions = Versions()
+    ssh: Ssh
+    hosts: Hosts
+    network: Network = Network()
+    lb: LoadBalancer = LoadBalancer()
+    host: HostSettings = HostSettings()
+    containerd: Containerd = Containerd()
+    kubelet: Kubelet = Kubelet()
+    kubeadm: Kubeadm = Kubeadm()
+    metallb: MetalLB = MetalLB()
+    mirrors: Mirrors = Mirrors()
+    security: Security = Security()
+    timeouts: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def endpoint_name(self) -> str:
+        """What nodes call the API: a DNS name (in /etc/hosts of every node) or an address."""
+        return self.control_plane_endpoint or f"api.{self.name}.internal"
+
+    @property
+    def endpoint_address(self) -> str:
+        """The address behind the endpoint: the VIP, the load balancer, an external one, or the only master."""
+        if self.lb.vip:
+            return self.lb.vip.address
+        if self.lb.external:
+            return self.lb.external
+        if self.hosts.lb:
+            return self.hosts.lb[0].node_address
+        return self.hosts.masters[0].node_address
+
+    @property
+    def nodes(self) -> tuple[Host, ...]:
+        """Masters, then workers, in file order."""
+        return self.hosts.masters + self.hosts.workers
+
+    @property
+    def all_hosts(self) -> tuple[Host, ...]:
+        """Load balancers, masters, workers, in file order."""
+        return self.hosts.lb + self.nodes
+
+    def role(self, name: str) -> Role:
+        """The role of the host with this name. Raises KeyError when there is none."""
+        for role, group in (("lb", self.hosts.lb), ("master", self.hosts.masters), ("worker", self.hosts.workers)):
+            if any(h.name == name for h in group):
+                return role  # type: ignore[return-value]
+        raise KeyError(name)
+
+    def host_named(self, name: str) -> Host:
+        """Raises KeyError when there is none."""
+        for host in self.all_hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)

@@ -1,0 +1,44 @@
+"""How hosts are reached."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mlops_infra.model.base import Noun
+from mlops_infra.model.secret import SecretSource
+
+__all__ = ["Bastion", "Ssh", "SshOverride", "SudoMode"]
+
+SudoMode = Literal["auto", "root", "nopasswd", "password"]
+
+
+class Bastion(Noun):
+    address: str
+    user: str | None = None
+    port: int = 22
+    identity: str | None = None
+    host_key: str | None = None
+
+
+class SshOverride(Noun):
+    """What one host says differently from the `ssh:` section."""
+
+    user: str | None = None
+    port: int | None = None
+    identity: str | None = None
+    sudo: SudoMode | None = None
+    host_key: str | None = None
+    """The pinned fingerprint, `SHA256:…` as `ssh-keygen -lf` prints it."""
+
+
+class Ssh(Noun):
+    user: str
+    port: int = 22
+    identity: str | None = None
+    """A private key file; `~` and paths relative to cluster.yaml work. None: the agent, then ssh's usual files."""
+    agent: bool = True
+    bastion: Bastion | None = None
+    sudo: SudoMode = "auto"
+    sudo_password: SecretSource | None = None
+    """None: asked for once on the terminal when sudo wants one."""
+    connect_timeout: float = 10.0

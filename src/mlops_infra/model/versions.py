@@ -1,0 +1,16 @@
+"""Which versions the platform is made of."""
+
+from __future__ import annotations
+
+from mlops_infra.model.base import Noun
+
+__all__ = ["Versions"]
+
+
+class Versions(Noun):
+    """Versions without a leading v, as their projects number them (the reference platform's are the defaults)."""
+
+    kubernetes: str = "1.31.4"
+    containerd: str = "1.7.27"
+    flannel: str = "0.26.7"
+    metallb: str = "0.14.8"
