@@ -1,0 +1,25 @@
+"""How a host is reached: sockets, Fabric, sudo, host keys, one exchange over one channel (docs/explanation/transport.md).
+
+Importing this package imports neither fabric nor paramiko; `transport.ssh` does so when its first connection is made.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mlops_infra.transport.session import Held, Reply, Session
+from mlops_infra.transport.target import Target, targets
+
+__all__ = ["Held", "Reply", "Session", "Target", "Transport", "targets"]
+
+
+class Transport(Protocol):
+    """Opens sessions. Safe to use from many threads at once."""
+
+    def connect(self, target: Target) -> Session:
+        """A session to one host. Raises a `TransportError` (transport/errors.py) within the target's connect_timeout."""
+        ...
+
+    def close(self) -> None:
+        """Close every session and bastion connection of this transport."""
+        ...
