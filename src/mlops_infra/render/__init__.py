@@ -1,0 +1,6 @@
+"""Text out of templates, and release artifacts by name."""
+
+from mlops_infra.render.environment import render
+from mlops_infra.render.yaml import parse_documents, to_yaml
+
+__all__ = ["parse_documents", "render", "to_yaml"]

@@ -1,0 +1,38 @@
+"""What phases need to know beyond cluster.yaml: secrets, fetched artifacts, and which master the cluster grows from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from mlops_infra.core import Secret
+
+__all__ = ["AptKey", "PhaseContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class AptKey:
+    """A repository's signing key: `source` is an https URL, or a path relative to cluster.yaml.
+
+    `fingerprint` is 40 hex digits, or None where the user pins none for a mirror of their own.
+    """
+
+    source: str
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseContext:
+    """Values resolved by `app` before the phases are made; making them does no I/O but through the two callables."""
+
+    stats_password: Secret
+    manifest: Callable[[str], bytes]
+    """A release manifest by its name in the artifact catalogue (`flannel`), already checked against its sha256."""
+    apt_key: Callable[[AptKey], bytes]
+    """The ASCII-armoured key; implementations pass it through `phases.openpgp.check_key`."""
+    copies: Mapping[str, Secret] = field(default_factory=dict)
+    """Files of the cluster's own copy of its configuration, by name (`cluster.yaml`, `secrets.json`), kept 0600 in
+    /var/lib/mlops-infra on every master: losing the workstation must not lose the cluster."""
+    seed: str | None = None
+    """The master that the others join through: the first of the file, unless `phases.seed.choose_seed` found, from
+    facts, that the cluster already lives on another."""
