@@ -1,17 +1,60 @@
-"""Any set of probes as one POSIX sh script: one fork a kind, whatever their number."""
+"""Any set of probes as one POSIX sh script: one fork a kind, whatever their number.
+
+The answer is lines of tab-separated records, `kind, number, mark, …`, between `BEGIN <nonce> <protocol>` and
+`END <nonce> <count>`. Marks: `=` an answer, `-` absent, `!` unreadable, `?` unknown. What is free text (files, output of
+commands, API objects) travels in one record, base64 of frames that start and end with the nonce. `engine.parse` reads
+it back; both number the probes with `numbered`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
-from mlops_infra.core.probe import Probe
+from mlops_infra.core.probe import (
+    ApiList,
+    ApiObject,
+    Command,
+    KernelFeature,
+    Package,
+    Probe,
+    ReadLink,
+    ReadText,
+    Sha256,
+    Stat,
+    Swaps,
+    Sysctl,
+    System,
+    Unit,
+)
+from mlops_infra.engine.observe_sh import PROLOGUE, SECTIONS
 
-__all__ = ["OBSERVE_COMMAND", "ApiEndpoint", "compile_observe"]
+__all__ = ["COMMAND_LIMIT", "OBSERVE_COMMAND", "PROTOCOL", "ApiEndpoint", "compile_observe", "numbered", "sysctl_path"]
 
 OBSERVE_COMMAND = "sh -s"
 """Run by `Session.exchange` with the script on stdin."""
+
+PROTOCOL = 1
+COMMAND_LIMIT = 262_144
+"""Bytes of a Command's stdout that are carried; more is Unknown."""
+
+_CHUNK = 200
+"""Paths given to one fork: keeps the shell's handling of its arguments and ARG_MAX out of the picture."""
+
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(service|socket|timer|mount|swap|target|slice|path|device|automount|scope)")
+_WORD = re.compile(r"[A-Za-z0-9_.=!,()/ -]+")
+
+# Features whose presence another path than /sys/module tells (domain.md 1.2).
+_FEATURE_PATHS = {
+    "br_netfilter": "/proc/sys/net/bridge/bridge-nf-call-iptables",
+    "nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
+    "ip_vs": "/proc/net/ip_vs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +65,142 @@ class ApiEndpoint:
     kubeconfig: str = "/etc/kubernetes/admin.conf"
 
 
+def numbered(probes: Iterable[Probe[Any]]) -> tuple[Probe[Any], ...]:
+    """The probes once each, in the order in which script and parser number them."""
+    return tuple(sorted(set(probes), key=lambda p: (type(p).__name__, repr(p))))
+
+
 def compile_observe(probes: Iterable[Probe[Any]], nonce: str, api: ApiEndpoint | None = None) -> bytes:
-    """The script. Without `api` the API probes answer Unknown."""
-    raise NotImplementedError
+    """The script, for `sh -s`. Without `api` the API probes answer Unknown.
+
+    It is one function called at the end, so that a truncated script does nothing, and nothing it starts can read its
+    text. Raises ValueError for names that no host could have (a probe is never able to inject sh).
+    """
+    if not re.fullmatch(r"[A-Za-z0-9]{8,}", nonce):
+        raise ValueError("a nonce is eight or more letters and digits")
+    asked = numbered(probes)
+    body = [f"printf 'BEGIN %s {PROTOCOL}\\n' \"$N\""]
+    kinds = {type(p) for p in asked}
+    wanted = {name for name, kind_set in _NEEDS.items() if kinds & kind_set}
+    for section in _SECTION_COMPILERS:
+        body.extend(section(asked))
+    body.extend(_blob(asked, api))
+    body.append('printf \'END %s %s\\n\' "$N" "$n"')
+    functions = [SECTIONS[name] for name in SECTIONS if name in wanted]
+    main = "main() {\n" + "\n".join(body) + "\n}\nmain </dev/null\n"
+    return "\n".join([PROLOGUE.replace("@NONCE@", nonce), *functions, main]).encode()
+
+
+def _calls(function: str, pairs: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Calls of one sh function with quoted words, a bounded number a call."""
+    found = list(pairs)
+    for start in range(0, len(found), _CHUNK):
+        words = " \\\n".join(" ".join(quote(word) for word in pair) for pair in found[start : start + _CHUNK])
+        yield f"{function} {words}"
+
+
+def _of(kind: type[Any], asked: tuple[Probe[Any], ...]) -> Iterator[tuple[str, Any]]:
+    for number, probe in enumerate(asked):
+        if isinstance(probe, kind):
+            yield str(number), probe
+
+
+def _paths(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
+    for function, kind in (("q_stat", Stat), ("q_link", ReadLink), ("q_sha", Sha256)):
+        yield from _calls(function, ((n, _path(p.path)) for n, p in _of(kind, asked)))
+
+
+def _path(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"not an absolute path: {path!r}")
+    return path
+
+
+def _kernel(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
+    yield from _calls("q_sysctl", ((n, sysctl_path(p.key)) for n, p in _of(Sysctl, asked)))
+    features = ((n, _word(p.module.replace("-", "_"))) for n, p in _of(KernelFeature, asked))
+    yield from _calls("q_feature", ((n, module, _FEATURE_PATHS.get(module, "")) for n, module in features))
+    for number, _ in _of(Swaps, asked):
+        yield f"q_swaps {number}"
+
+
+def sysctl_path(key: str) -> str:
+    """The file of a sysctl key; as in sysctl(8), where the first separator is a dot, a slash stands for a dot."""
+    if not re.fullmatch(r"[A-Za-z0-9_./@-]+", key) or ".." in key:
+        raise ValueError(f"not a sysctl key: {key!r}")
+    first = next((c for c in key if c in "./"), ".")
+    inner = key if first == "/" else key.translate(str.maketrans("./", "/."))
+    return "/proc/sys/" + inner
+
+
+def _packages_and_units(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
+    packages = [(_checked(_PACKAGE, p.name, "package"),) for _, p in _of(Package, asked)]
+    yield from _calls("q_pkg", packages)
+    units = [(_checked(_UNIT, p.name, "unit"),) for _, p in _of(Unit, asked)]
+    yield from _calls("q_unit", units)
+
+
+def _system(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
+    for number, _ in _of(System, asked):
+        yield f"q_system {number}"
+
+
+_SECTION_COMPILERS = (_system, _paths, _kernel, _packages_and_units)
+
+_NEEDS: dict[str, set[type[Any]]] = {
+    "stat": {Stat},
+    "link": {ReadLink},
+    "sha": {Sha256},
+    "sysctl": {Sysctl},
+    "feature": {KernelFeature},
+    "swaps": {Swaps},
+    "pkg": {Package},
+    "unit": {Unit},
+    "system": {System},
+    "text": {ReadText},
+    "command": {Command},
+    "api": {ApiObject, ApiList},
+}
+
+
+def _blob(asked: tuple[Probe[Any], ...], api: ApiEndpoint | None) -> Iterator[str]:
+    """Everything that is free text: one pipeline, one base64."""
+    inner = list(_calls("q_text", ((n, str(p.limit), _path(p.path)) for n, p in _of(ReadText, asked))))
+    for number, probe in _of(Command, asked):
+        if len(probe.script.encode()) > 100_000:
+            raise ValueError(f"the script of command {probe.id!r} is too long for one argument")
+        inner.append(f"q_command {number} {int(probe.timeout)} {COMMAND_LIMIT} {quote(probe.script)}")
+    if api is not None:
+        inner.extend(_api(asked, api))
+    if inner:
+        yield "\n".join(["printf 'blob\\t-\\t=\\t'", "{", *inner, "} 3>&1 | base64 | tr -d '\\n'", "n=$((n+1)); echo"])
+
+
+def _api(asked: tuple[Probe[Any], ...], api: ApiEndpoint) -> Iterator[str]:
+    objects = [p for _, p in _of(ApiObject, asked)]
+    lists = list(_of(ApiList, asked))
+    if not objects and not lists:
+        return
+    yield f"if q_api_ready {quote(api.server)} {quote(api.kubeconfig)}; then"
+    if objects:
+        documents = "\n---\n".join(json.dumps(_document(p)) for p in objects)
+        yield f"q_api_objects {quote(documents)}"
+    for number, probe in lists:
+        selector = quote(_word(probe.selector)) if probe.selector else "''"
+        yield f"q_api_list {quote(_word(probe.resource))} {number} {selector}"
+    yield "fi"
+
+
+def _document(probe: ApiObject) -> dict[str, Any]:
+    metadata = {"name": probe.name} | ({"namespace": probe.namespace} if probe.namespace else {})
+    return {"apiVersion": probe.api_version, "kind": probe.kind, "metadata": metadata}
+
+
+def _word(text: str) -> str:
+    return _checked(_WORD, text, "word")
+
+
+def _checked(pattern: re.Pattern[str], text: str, noun: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError(f"not a {noun}: {text!r}")
+    return text

@@ -1,4 +1,6 @@
-"""How a host is reached: sockets, Fabric, sudo, host keys, one exchange over one channel (docs/explanation/transport.md).
+"""How a host is reached: sockets, Fabric, sudo, host keys, one exchange over one channel.
+
+The reasons are in docs/explanation/transport.md.
 
 Importing this package imports neither fabric nor paramiko; `transport.ssh` does so when its first connection is made.
 """
@@ -17,7 +19,7 @@ class Transport(Protocol):
     """Opens sessions. Safe to use from many threads at once."""
 
     def connect(self, target: Target) -> Session:
-        """A session to one host. Raises a `TransportError` (transport/errors.py) within the target's connect_timeout."""
+        """A session to one host. Raises a `TransportError` within the target's connect_timeout."""
         ...
 
     def close(self) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: N818  -- named for what happened, as people say it
 """Everything that can go wrong between here and a host, each with its usual cause and the command that mends it."""
 
 from __future__ import annotations

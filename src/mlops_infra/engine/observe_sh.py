@@ -1,0 +1,267 @@
+"""The sh of the observe script: strictly POSIX (dash, bash, busybox ash), no temporary files, one fork a kind.
+
+`set -u` without `set -e`: a question that fails says so in its own record and does not stop the others. Where one fork
+for all gives another number of lines than it was asked for (a file vanished, a name holds a newline), the same
+question is put one by one.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PROLOGUE", "SECTIONS"]
+
+PROLOGUE = r"""LC_ALL=C; export LC_ALL
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
+umask 077
+set -u
+N=@NONCE@
+n=0
+t='@TAB@'
+nl='
+'
+r() { n=$((n+1)); printf '%s\n' "$1"; }
+count() { set -f; IFS=$nl; c=0; for l in $1; do c=$((c+1)); done; }
+next() { id=${ids%% *}; ids=${ids#* }; }
+plain() { set +f; unset IFS; }""".replace("@TAB@", "\t")
+
+_STAT = r"""
+q_stat() {
+  ids=; k=$#
+  while [ "$k" -gt 0 ]; do
+    if [ -e "$2" ] || [ -L "$2" ]; then ids="$ids$1 "; set -- "$@" "$2"; else r "stat$t$1$t-"; fi
+    shift 2; k=$((k-2))
+  done
+  [ $# -gt 0 ] || return 0
+  f="%f$t%s$t%U$t%G"
+  o=$(stat -c "$f" -- "$@" 2>/dev/null)
+  count "$o"
+  if [ "$c" -eq $# ]; then
+    for l in $o; do next; r "stat$t$id$t=$t$l"; done
+  else
+    for p; do next; if l=$(stat -c "$f" -- "$p" 2>/dev/null); then r "stat$t$id$t=$t$l"
+      else r "stat$t$id$t!${t}stat failed"; fi; done
+  fi
+  plain
+}"""
+
+_LINK = r"""
+q_link() {
+  ids=; k=$#
+  while [ "$k" -gt 0 ]; do
+    if [ -L "$2" ]; then ids="$ids$1 "; set -- "$@" "$2"
+    elif [ -e "$2" ]; then r "link$t$1$t!${t}not a symbolic link"
+    else r "link$t$1$t-"; fi
+    shift 2; k=$((k-2))
+  done
+  [ $# -gt 0 ] || return 0
+  o=$(readlink -- "$@" 2>/dev/null)
+  count "$o"
+  if [ "$c" -eq $# ]; then
+    for l in $o; do next; r "link$t$id$t=$t$l"; done
+  else
+    for p; do next; l=$(readlink -n -- "$p" 2>/dev/null | base64 | tr -d '\n'); r "link$t$id${t}64$t$l"; done
+  fi
+  plain
+}"""
+
+_SHA = r"""
+q_sha() {
+  ids=; k=$#
+  while [ "$k" -gt 0 ]; do
+    if [ -f "$2" ]; then ids="$ids$1 "; set -- "$@" "$2"
+    elif [ -e "$2" ] || [ -L "$2" ]; then r "sha$t$1$t!${t}not a regular file"
+    else r "sha$t$1$t-"; fi
+    shift 2; k=$((k-2))
+  done
+  [ $# -gt 0 ] || return 0
+  o=$(sha256sum -- "$@" 2>/dev/null)
+  count "$o"
+  if [ "$c" -eq $# ]; then
+    for l in $o; do next; l=${l#\\}; r "sha$t$id$t=$t${l%% *}"; done
+  else
+    for p; do next; if l=$(sha256sum <"$p" 2>/dev/null); then r "sha$t$id$t=$t${l%% *}"
+      else r "sha$t$id$t!${t}cannot be read"; fi; done
+  fi
+  plain
+}"""
+
+# Not by the shell's `read`: dash and busybox read byte by byte, and the kernel ends a number read so after its first digit.
+_SYSCTL = r"""
+q_sysctl() {
+  k=$#
+  while [ "$k" -gt 0 ]; do
+    if [ -f "$2" ]; then r "sysctl$t$1$t+"; set -- "$@" "$2"; else r "sysctl$t$1$t-"; fi
+    shift 2; k=$((k-2))
+  done
+  [ $# -gt 0 ] || return 0
+  o=$(grep -H '' "$@" 2>/dev/null)
+  count "$o"
+  for l in $o; do r "sysctls$t-$t=$t$l"; done
+  plain
+}"""
+
+_FEATURE = r"""
+q_feature() {
+  fs=; kr=
+  if [ -r /proc/filesystems ]; then
+    while IFS= read -r l; do fs="$fs${l##*$t} "; done </proc/filesystems
+  fi
+  while [ $# -gt 0 ]; do
+    v=0
+    if [ -n "$3" ]; then [ -e "$3" ] && v=1
+    elif [ -e "/sys/module/$2" ]; then v=1
+    else
+      case " $fs" in *" $2 "*) v=1 ;; *)
+        [ -n "$kr" ] || read -r kr </proc/sys/kernel/osrelease
+        grep -q "/$2\.ko" "/lib/modules/$kr/modules.builtin" 2>/dev/null && v=1 ;;
+      esac
+    fi
+    r "feature$t$1$t=$t$v"
+    shift 3
+  done
+}"""
+
+_SWAPS = r"""
+q_swaps() {
+  if [ ! -r /proc/swaps ]; then r "swaps$t$1$t!${t}no /proc/swaps"; return 0; fi
+  s="swaps$t$1$t="
+  while read -r a b; do [ "$a" = Filename ] || s="$s$t$a"; done </proc/swaps
+  r "$s"
+}"""
+
+_PKG = r"""
+q_pkg() {
+  o=$(dpkg-query -W -f '${Package}\t${db:Status-Abbrev}\t${Version}\n' -- "$@" 2>/dev/null); e=$?
+  count "$o"
+  for l in $o; do r "pkg$t-$t=$t$l"; done
+  plain
+  r "pkg$t-$t.$t$e"
+}"""
+
+_UNIT = r"""
+q_unit() {
+  o=$(systemctl show -p Id -p LoadState -p ActiveState -p SubState -p UnitFileState -p NeedDaemonReload -- "$@" \
+    2>/dev/null); e=$?
+  count "$o"
+  for l in $o; do r "unit$t-$t=$t$l"; done
+  plain
+  r "unit$t-$t.$t$e$t$#"
+}"""
+
+_SYSTEM = r"""
+q_virtual() {
+  case "$1" in lo|cni*|flannel*|veth*|docker*|br-*|virbr*|cali*|tunl*|dummy*|kube-*|nodelocaldns|vxlan*|tun*|tap*|sit0)
+    return 0 ;; esac
+  return 1
+}
+q_system() {
+  i=$1
+  for f in /etc/os-release /usr/lib/os-release; do
+    if [ -r "$f" ]; then
+      while IFS= read -r l; do
+        case "$l" in ID=*|VERSION_ID=*|VERSION_CODENAME=*) r "sys$t$i$t=${t}os$t$l" ;; esac
+      done <"$f"
+      break
+    fi
+  done
+  for f in kernel:/proc/sys/kernel/osrelease hostname:/proc/sys/kernel/hostname machine_id:/etc/machine-id \
+    cpus:/sys/devices/system/cpu/online memory:/proc/meminfo; do
+    v=; [ -r "${f#*:}" ] && IFS= read -r v <"${f#*:}"
+    r "sys$t$i$t=$t${f%%:*}$t$v"
+  done
+  r "sys$t$i$t=${t}machine$t$(uname -m)"
+  if [ -e /sys/fs/cgroup/cgroup.controllers ]; then v=2; else v=1; fi
+  r "sys$t$i$t=${t}cgroup$t$v"
+  for d in /sys/class/net/*; do
+    v=; if ! q_virtual "${d##*/}" && [ -r "$d/address" ]; then
+      { IFS= read -r v <"$d/address"; } 2>/dev/null
+      [ -z "$v" ] || r "sys$t$i$t=${t}mac$t$v"
+    fi
+  done
+  if command -v ip >/dev/null 2>&1; then
+    o=$(ip -o -4 addr show scope global 2>/dev/null)
+    count "$o"
+    for l in $o; do
+      unset IFS; set -- $l
+      q_virtual "$2" || r "sys$t$i$t=${t}addr$t${4%%/*}"
+    done
+    plain
+  elif [ -r /proc/net/fib_trie ]; then
+    a=
+    while read -r x y z; do
+      case "$x" in '|--') a=$y ;; /32) [ "$y $z" = "host LOCAL" ] && r "sys$t$i$t=${t}addr$t$a" ;; esac
+    done </proc/net/fib_trie
+  fi
+  r "sys$t$i$t=${t}virt$t$(systemd-detect-virt 2>/dev/null)"
+  r "sys$t$i$t=${t}clock$t$(date +%s.%N)"
+  r "sys$t$i$t."
+}"""
+
+# Inside the blob: a frame is `<nonce> <what>\n`, the text, `<nonce> <how it ended>\n`. fd 3 is the blob itself.
+_TEXT = r"""
+q_text() {
+  while [ $# -gt 0 ]; do
+    printf '%s %s\n' "$N" "$1"
+    if [ -f "$3" ]; then
+      { head -c $(($2 + 1)) <"$3"; } 2>/dev/null; e=$?
+    elif [ -e "$3" ] || [ -L "$3" ]; then e=other
+    else e=absent; fi
+    printf '%s %s\n' "$N" "$e"
+    shift 3
+  done
+}"""
+
+_COMMAND = r"""
+q_command() {
+  printf '%s %s\n' "$N" "$1"
+  e=$({ { timeout -k 2 "$2" sh -c "$4" </dev/null 2>/dev/null; echo $? >&4; } | head -c "$3" >&3; } 4>&1)
+  printf '%s %s\n' "$N" "${e:-141}"
+}"""
+
+_API = r"""
+kc() { timeout -k 2 20 kubectl --kubeconfig "$kf" --server "$ks" --cache-dir /run/mlops-infra/kubectl \
+  --request-timeout=5s "$@"; }
+frame() {
+  printf '%s %s %s\n' "$N" "$1" "$2"
+  if [ -n "$3" ]; then printf '%s' "$3"; fi
+  printf '%s 0\n' "$N"
+}
+q_api_ready() {
+  ks=$1; kf=$2; e=
+  if [ ! -r "$kf" ]; then e="no $kf on this host"
+  elif ! command -v kubectl >/dev/null 2>&1; then e="no kubectl on this host"
+  fi
+  if [ -n "$e" ]; then frame api-down - "$e"; return 1; fi
+}
+q_api_objects() {
+  printf '%s objects -\n' "$N"
+  m=$1
+  err=$(printf '%s' "$m" | kc get -f - --ignore-not-found -o json 2>&1 >&3); e=$?
+  printf '%s %s\n' "$N" "$e"
+  frame objects-said - "$err"
+}
+q_api_list() {
+  printf '%s list %s\n' "$N" "$2"
+  if [ -n "$3" ]; then
+    err=$(kc get "$1" -A --ignore-not-found -o json -l "$3" 2>&1 >&3); e=$?
+  else
+    err=$(kc get "$1" -A --ignore-not-found -o json 2>&1 >&3); e=$?
+  fi
+  printf '%s %s\n' "$N" "$e"
+  frame list-said "$2" "$err"
+}"""
+
+SECTIONS: dict[str, str] = {
+    "stat": _STAT,
+    "link": _LINK,
+    "sha": _SHA,
+    "sysctl": _SYSCTL,
+    "feature": _FEATURE,
+    "swaps": _SWAPS,
+    "pkg": _PKG,
+    "unit": _UNIT,
+    "system": _SYSTEM,
+    "text": _TEXT,
+    "command": _COMMAND,
+    "api": _API,
+}
+"""Function definitions by section; the script carries only those that it uses."""
