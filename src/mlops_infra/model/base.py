@@ -8,7 +8,26 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["Address", "Cidr", "HostOrAddress", "Label", "Noun", "Port", "Text"]
+__all__ = [
+    "Address",
+    "Cidr",
+    "ClusterName",
+    "DnsName",
+    "Duration",
+    "HostOrAddress",
+    "Interface",
+    "LabelValue",
+    "NodeName",
+    "NodePort",
+    "Noun",
+    "Port",
+    "QualifiedName",
+    "Text",
+    "Url",
+    "Version",
+    "Word",
+    "is_dns_name",
+]
 
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -47,17 +66,59 @@ def is_dns_name(value: str) -> bool:
 
 def _dns_name(value: str) -> str:
     if not is_dns_name(value):
-        raise ValueError(f"`{value}` is not an RFC 1123 name: lower-case letters, digits, `-` and `.` only")
+        raise ValueError(
+            f"`{value}` is not an RFC 1123 name: lower-case letters, digits, `-` and `.` only{_slug(value)}"
+        )
     return value
 
 
+def _node_name(value: str) -> str:
+    # The kubelet also writes the name into the label kubernetes.io/hostname, which holds 63 characters.
+    if len(value) > 63:
+        raise ValueError(f"`{value}` is longer than the 63 characters that a node's name may have")
+    return _dns_name(value)
+
+
+def _cluster_name(value: str) -> str:
+    if not DNS_LABEL.fullmatch(value):
+        raise ValueError(f"`{value}` is not an RFC 1123 label: lower-case letters, digits and `-` only{_slug(value)}")
+    return value
+
+
+def _slug(value: str) -> str:
+    """A suggestion: the same name as DNS would have it."""
+    tidy = re.sub(r"[^a-z0-9.-]+", "-", value.lower()).strip("-.")
+    return f"; did you mean `{tidy}`?" if tidy and tidy != value and is_dns_name(tidy) else ""
+
+
 def _host_or_address(value: str) -> str:
+    if not value:
+        raise ValueError("it is empty")
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
         pass
     if not is_dns_name(value.lower()) or re.fullmatch(r"[0-9.]+", value):
         raise ValueError(f"`{value}` is neither an IP address nor a DNS name")
+    return value
+
+
+def _matches(pattern: str, wanted: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def validate(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"`{value}` is not {wanted}")
+        return value
+
+    return AfterValidator(validate)
+
+
+def _version(value: str) -> str:
+    if value.startswith("v"):
+        raise ValueError(f"`{value}` has a leading v: write `{value[1:]}`")
+    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", value):
+        raise ValueError(f"`{value}` is not a whole version such as 1.31.4")
     return value
 
 
@@ -68,11 +129,32 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-Address = Annotated[str, AfterValidator(_address), Field(json_schema_extra={"format": "ip"})]
-Cidr = Annotated[str, AfterValidator(_cidr), Field(json_schema_extra={"format": "cidr"})]
+Address = Annotated[str, AfterValidator(_address), Field(json_schema_extra={"examples": ["10.110.190.21"]})]
+Cidr = Annotated[str, AfterValidator(_cidr), Field(json_schema_extra={"examples": ["10.244.0.0/16"]})]
 HostOrAddress = Annotated[str, AfterValidator(_host_or_address)]
-Label = Annotated[str, AfterValidator(_dns_name)]
-"""A name that Kubernetes accepts for a node: an RFC 1123 subdomain."""
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+DnsName = Annotated[str, AfterValidator(_dns_name)]
+NodeName = Annotated[str, AfterValidator(_node_name)]
+"""What Kubernetes accepts for a node: an RFC 1123 subdomain of at most 63 characters."""
+ClusterName = Annotated[str, AfterValidator(_cluster_name)]
+Interface = Annotated[str, _matches(r"[^\s/:]{1,15}", "the name of a network interface")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+NodePort = Annotated[int, Field(ge=30000, le=32767)]
+"""Kubernetes' range for NodePort services."""
+Word = Annotated[str, _matches(r"[^\s:]+", "one word (no spaces, no colon)")]
+Url = Annotated[str, _matches(r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://")]
+Duration = Annotated[str, _matches(r"[0-9]+(us|ms|s|m|h|d)?", "a time as HAProxy writes it, such as 500ms, 30s or 4h")]
+Version = Annotated[str, AfterValidator(_version)]
 Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int | bool)]
 """Text that may be written as a number or a boolean."""
+QualifiedName = Annotated[
+    str,
+    _matches(
+        r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?",
+        "a label key such as `gpu` or `example.com/gpu`",
+    ),
+]
+LabelValue = Annotated[
+    str,
+    BeforeValidator(_text, json_schema_input_type=str | int | bool),
+    _matches(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", "a label value: letters, digits, `-`, `_`, `.`"),
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mlops_infra.model.base import Noun
+from mlops_infra.model.base import ClusterName, HostOrAddress, Noun
 from mlops_infra.model.host_settings import Containerd, HostSettings, Kubeadm, Kubelet
 from mlops_infra.model.hosts import Host, Hosts, Role
 from mlops_infra.model.lb import LoadBalancer
@@ -29,8 +29,8 @@ class Security(Noun):
 
 
 class Cluster(Noun):
-    name: str
-    control_plane_endpoint: str = ""
+    name: ClusterName
+    control_plane_endpoint: HostOrAddress = ""
     """DNS name (or address) of the API; empty: `api.<name>.internal`."""
     versions: Versions = Versions()
     ssh: Ssh

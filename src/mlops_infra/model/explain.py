@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops_infra.model.problem import Problem
-from mlops_infra.model.suggest import allowed_values, nearest, noun_at, suggest_key
+from mlops_infra.model.suggest import allowed_values, nearest, suggest_key
 from mlops_infra.model.tree import Keys, Tree, spell
 
 __all__ = ["explain"]
@@ -60,13 +60,8 @@ def _missing(keys: Keys, tree: Tree) -> Problem:
     section = spell(keys[:-1])
     message = f"`{keys[-1]}` is missing" + (f" in `{section}`" if section else "")
     hint = ""
-    present = [k[-1] for k in tree.places if len(k) == len(keys) and k[:-1] == keys[:-1]]
-    noun = noun_at(keys[:-1])
-    unknown = [str(k) for k in present if noun and k not in noun.model_fields]
     if keys[-1] == "masters":
         hint = "name one master, or three for high availability"
-    elif near := nearest(str(keys[-1]), unknown):
-        hint = f"`{near}` looks like it"
     mark = parent.key if keys[:-1] in tree.places else parent.value
     return Problem(mark, message, str(keys[-1]), spell(keys), hint)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mlops_infra.model.base import Noun
+from mlops_infra.model.base import Address, HostOrAddress, Interface, LabelValue, NodeName, Noun, QualifiedName
 from mlops_infra.model.ssh import SshOverride
 
 __all__ = ["Host", "Hosts", "Role", "Taint"]
@@ -15,21 +15,21 @@ Role = Literal["lb", "master", "worker"]
 
 
 class Taint(Noun):
-    key: str
-    value: str = ""
+    key: QualifiedName
+    value: LabelValue = ""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
 
 
 class Host(Noun):
     """One machine. `name` becomes the Kubernetes node's name; the machine keeps its own hostname."""
 
-    name: str
-    address: str
+    name: NodeName
+    address: HostOrAddress
     """Where SSH reaches it."""
-    internal_address: str | None = None
+    internal_address: Address | None = None
     """The node's address inside the cluster, where it differs from `address`."""
-    interface: str | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
+    interface: Interface | None = None
+    labels: dict[QualifiedName, LabelValue] = Field(default_factory=dict)
     taints: tuple[Taint, ...] | None = None
     ssh: SshOverride = SshOverride()
 
@@ -40,5 +40,5 @@ class Host(Noun):
 
 class Hosts(Noun):
     lb: tuple[Host, ...] = ()
-    masters: tuple[Host, ...]
+    masters: tuple[Host, ...] = Field(min_length=1)
     workers: tuple[Host, ...] = ()

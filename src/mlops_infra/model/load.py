@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from mlops_infra.model.checks import Finding, check
+from mlops_infra.model.checks import check
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.explain import explain
+from mlops_infra.model.finding import Finding
 from mlops_infra.model.problem import ConfigProblems, Mark, Problem
+from mlops_infra.model.suggest import suggest_key
 from mlops_infra.model.tree import Keys, Place, Tree, read_tree, spell
 
 __all__ = ["Loaded", "load_cluster"]
@@ -104,7 +106,9 @@ def _placed(finding: Finding, tree: Tree) -> Problem:
     place: Place = tree.place(finding.keys)
     there = finding.keys in tree.places
     mark = place.value if there and not finding.at_key else place.key
-    offending = finding.offending or (place.raw if there else "")
+    offending = place.raw if there else ""
+    if finding.secret:
+        mark, offending = replace(mark, text=""), ""
     return Problem(mark, finding.message, offending, spell(finding.keys), finding.hint)
 
 
@@ -123,7 +127,7 @@ def _validate(tree: Tree, problems: list[Problem]) -> tuple[Cluster | None, set[
         wrong = {tuple(k for k in item["loc"] if k != "[key]"): item for item in errors}
         for keys, item in wrong.items():
             # What is missing only because it was wrong and taken out has been reported already.
-            if not is_within(keys, reported):
+            if not is_within(keys, reported) and not _is_misspelt(keys, item, wrong):
                 problems.append(explain(item, keys, tree))
         reported.update(wrong)
         # From the back, so that what is taken out of a list does not move what is still to be taken out.
@@ -132,6 +136,15 @@ def _validate(tree: Tree, problems: list[Problem]) -> tuple[Cluster | None, set[
             if data is None:
                 break
     return None, reported
+
+
+def _is_misspelt(keys: Keys, item: Any, wrong: dict[Keys, Any]) -> bool:
+    """Whether something is missing because its key is misspelt: the unknown key says so already."""
+    meant = f"did you mean `{keys[-1] if keys else ''}`?"
+    return item["type"] == "missing" and any(
+        other["type"] == "extra_forbidden" and k[:-1] == keys[:-1] and suggest_key(k) == meant
+        for k, other in wrong.items()
+    )
 
 
 def is_within(keys: Keys, places: set[Keys]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mlops_infra.model.base import Noun
+from mlops_infra.model.base import Noun, Url, Word
 
 __all__ = ["AptMirror", "Mirrors"]
 
@@ -15,8 +15,8 @@ class AptMirror(Noun):
     While any is named, the public Kubernetes and Docker repositories are not written.
     """
 
-    name: str = "mlops-infra"
-    url: str
+    name: Word = "mlops-infra"
+    url: Url
     key_file: str
     """The ASCII-armoured public key, a path relative to cluster.yaml."""
     fingerprint: str | None = None
@@ -24,8 +24,8 @@ class AptMirror(Noun):
 
 class Mirrors(Noun):
     apt: tuple[AptMirror, ...] = ()
-    registries: dict[str, str] = Field(default_factory=dict)
+    registries: dict[str, Url] = Field(default_factory=dict)
     """Upstream registry to mirror URL, e.g. `registry.k8s.io: http://10.0.0.5:5000/v2/registry.k8s.io`. A URL with a
     path below /v2 is written with `override_path` (containerd's hosts.toml)."""
-    files: str | None = None
+    files: Url | None = None
     """Base URL under which release files lie by `<component>/<version>/<file>`."""

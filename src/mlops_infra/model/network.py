@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mlops_infra.model.base import Noun
+from mlops_infra.model.base import Cidr, DnsName, Interface, Noun
 
 __all__ = ["Network"]
 
 
 class Network(Noun):
-    node_cidr: str | None = None
+    node_cidr: Cidr | None = None
     """The network of the hosts; None: not checked."""
-    pod_cidr: str = "10.244.0.0/16"
-    service_cidr: str = "10.96.0.0/12"
+    pod_cidr: Cidr = "10.244.0.0/16"
+    service_cidr: Cidr = "10.96.0.0/16"
+    """Not kubeadm's own default, 10.96.0.0/12: that reaches to 10.111.255.255, over many a site's hosts."""
     cni: Literal["flannel", "none"] = "flannel"
-    interface: str | None = None
+    interface: Interface | None = None
     """The interface Flannel uses; None: the one of the node's address."""
-    dns_domain: str = "cluster.local"
+    dns_domain: DnsName = "cluster.local"

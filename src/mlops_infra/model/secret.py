@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import model_validator
+
 from mlops_infra.model.base import Noun
 
 __all__ = ["SecretSource"]
@@ -10,10 +14,24 @@ __all__ = ["SecretSource"]
 class SecretSource(Noun):
     """Exactly one of `file`, `env`, `value` (a warning: it is in clear text) or `generate`.
 
-    A generated secret is kept in `.mlops-infra/site/secrets/<name>` (0600).
+    Plain text in place of the mapping is the `value`. A generated secret is kept in
+    `.mlops-infra/site/secrets/<name>` (0600).
     """
 
     file: str | None = None
     env: str | None = None
     value: str | None = None
     generate: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text_is_a_value(cls, given: Any) -> Any:
+        return {"value": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> SecretSource:
+        said = [n for n in ("file", "env", "value") if getattr(self, n) is not None] + ["generate"] * self.generate
+        if len(said) != 1:
+            told = " and ".join(f"`{n}`" for n in said) if said else "nothing"
+            raise ValueError(f"a secret is one of `file`, `env`, `value` and `generate: true`, and here is {told}")
+        return self

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mlops_infra.model.base import Noun
+from pydantic import Field
+
+from mlops_infra.model.base import HostOrAddress, Noun, Port, Word
 from mlops_infra.model.secret import SecretSource
 
 __all__ = ["Bastion", "Ssh", "SshOverride", "SudoMode"]
@@ -13,9 +15,9 @@ SudoMode = Literal["auto", "root", "nopasswd", "password"]
 
 
 class Bastion(Noun):
-    address: str
-    user: str | None = None
-    port: int = 22
+    address: HostOrAddress
+    user: Word | None = None
+    port: Port = 22
     identity: str | None = None
     host_key: str | None = None
 
@@ -23,8 +25,8 @@ class Bastion(Noun):
 class SshOverride(Noun):
     """What one host says differently from the `ssh:` section."""
 
-    user: str | None = None
-    port: int | None = None
+    user: Word | None = None
+    port: Port | None = None
     identity: str | None = None
     sudo: SudoMode | None = None
     host_key: str | None = None
@@ -32,8 +34,8 @@ class SshOverride(Noun):
 
 
 class Ssh(Noun):
-    user: str
-    port: int = 22
+    user: Word
+    port: Port = 22
     identity: str | None = None
     """A private key file; `~` and paths relative to cluster.yaml work. None: the agent, then ssh's usual files."""
     agent: bool = True
@@ -41,4 +43,5 @@ class Ssh(Noun):
     sudo: SudoMode = "auto"
     sudo_password: SecretSource | None = None
     """None: asked for once on the terminal when sudo wants one."""
-    connect_timeout: float = 10.0
+    connect_timeout: float = Field(default=10.0, gt=0)
+    """Seconds."""

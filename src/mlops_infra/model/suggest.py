@@ -67,7 +67,10 @@ def suggest_key(keys: Keys) -> str:
         return f"did you mean `{aliases.get(found, found)}`?"
     elsewhere = {**{k: k for k in _all_places()}, **OTHER_NAMES}
     if (found := nearest(word, elsewhere)) and (places := _all_places().get(elsewhere[found])):
-        return f"did you mean `{elsewhere[found]}`, which belongs in {' or '.join(f'`{p}`' for p in places[:2])}?"
+        where = " or ".join(f"`{p}`" for p in places[:2])
+        if elsewhere[found] == word:
+            return f"`{word}` belongs in {where}"
+        return f"did you mean `{elsewhere[found]}`, which belongs in {where}?"
     return f"known here: {', '.join(known)}" if known else ""
 
 

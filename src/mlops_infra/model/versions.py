@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops_infra.model.base import Noun
+from mlops_infra.model.base import Noun, Version
 
 __all__ = ["Versions"]
 
@@ -10,7 +10,7 @@ __all__ = ["Versions"]
 class Versions(Noun):
     """Versions without a leading v, as their projects number them (the reference platform's are the defaults)."""
 
-    kubernetes: str = "1.31.4"
-    containerd: str = "1.7.27"
-    flannel: str = "0.26.7"
-    metallb: str = "0.14.8"
+    kubernetes: Version = "1.31.4"
+    containerd: Version = "1.7.27"
+    flannel: Version = "0.26.7"
+    metallb: Version = "0.14.8"
