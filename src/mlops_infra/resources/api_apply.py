@@ -1,0 +1,43 @@
+"""How manifests are applied: server-side, namespaces and CRDs first, by the kubectl of a master."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mlops_infra.core import Shell
+from mlops_infra.resources.text import quote
+
+__all__ = ["FIELD_MANAGER", "apply_actions"]
+
+FIELD_MANAGER = "mlops-infra"
+
+
+def apply_actions(
+    title: str, manifests: tuple[Mapping[str, Any], ...], kubeconfig: str, deadline: int
+) -> tuple[Shell, ...]:
+    """One apply for what others live in (namespaces, CRDs), then one for the rest; manifests go by standard input."""
+    first = tuple(m for m in manifests if m["kind"] in {"Namespace", "CustomResourceDefinition"})
+    rest = tuple(m for m in manifests if m not in first)
+    kubectl = f"kubectl --kubeconfig={quote(kubeconfig)}"
+    apply = f"{kubectl} apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts -f -\n"
+    actions = []
+    if first:
+        crds = " ".join(quote(f"crd/{m['metadata']['name']}") for m in first if m["kind"] != "Namespace")
+        wait = f"{kubectl} wait --for=condition=Established --timeout={deadline}s {crds}\n" if crds else ""
+        actions.append(Shell(f"apply namespaces and types of {title}", apply + wait, deadline, _listed(first)))
+    if rest:
+        actions.append(Shell(f"apply {title}", apply, deadline, _listed(rest)))
+    return tuple(actions)
+
+
+def _listed(manifests: tuple[Mapping[str, Any], ...]) -> bytes:
+    # JSON documents in a row: what kubectl reads from -f -, and no YAML writer is needed to make them.
+    return b"".join(json.dumps(m, default=_plain).encode() + b"\n" for m in manifests)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
