@@ -30,6 +30,9 @@ class Power(StrEnum):
     RUNNING = "running"
     FROZEN = "frozen"
     OFF = "off"
+    """Shut down from inside, or never started."""
+    CUT = "cut"
+    """Off by `lab fail power`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ def boot(host: TwinHost, hierarchies: Hierarchies) -> None:
     The bridge is there already. The container outlives this process: it has its own session and its own cgroups.
     """
     network.connect(host)
+    _cut_mark(host.name).unlink(missing_ok=True)
     directories = hierarchies.create(host.name)
     log = host_directory(host.name) / "console.log"
     enter = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 71; shift; done; shift; exec "$@"'
@@ -190,7 +194,7 @@ def status(host: TwinHost, hierarchies: Hierarchies) -> HostStatus:
         "disk_full": disk.is_full(host.name),
     }
     if pid is None:
-        return HostStatus(**common, power=Power.OFF)  # type: ignore[arg-type]
+        return HostStatus(**common, power=Power.CUT if _cut_mark(host.name).exists() else Power.OFF)  # type: ignore[arg-type]
     frozen = hierarchies.is_frozen(host.name)
     return HostStatus(
         **common,  # type: ignore[arg-type]
@@ -213,7 +217,13 @@ def _age(pid: int) -> float | None:
 
 def cut_power(name: str, hierarchies: Hierarchies) -> Tally:
     """Every process of the host dies at once and its cgroups go; its disk keeps what was on it, its cable hangs on."""
-    return hierarchies.kill(name)
+    tally = hierarchies.kill(name)
+    _cut_mark(name).touch()
+    return tally
+
+
+def _cut_mark(name: str) -> Path:
+    return host_directory(name) / "power-cut"
 
 
 def console(name: str) -> str:

@@ -9,23 +9,24 @@ from typing import Any
 
 from mlops_infra.lab.twin import Twin
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import Host
 
-__all__ = ["APT_PORT", "REGISTRIES", "REGISTRY_PORT", "make_overlay"]
+__all__ = ["APT_PORT", "REGISTRIES", "REGISTRY_PORT", "make_overlay", "with_lab_credentials"]
 
 APT_PORT = 8080
 REGISTRY_PORT = 5000
 REGISTRIES = ("registry.k8s.io", "ghcr.io", "quay.io", "docker.io")
 
 _CRI = "io.containerd.grpc.v1.cri"
-# Every service's hard limit where root lacks CAP_SYS_RESOURCE; more is refused by the kernel (domain.md 11.3).
-_MAX_OPEN_FILES = 20000
-# HAProxy needs two descriptors a connection, and some of its own.
-_MAX_CONNECTIONS = 4000
+_WANTED_OPEN_FILES = 1048576  # what containerd's own unit asks for
+_FILES_PER_CONNECTION = 5  # HAProxy needs two a connection and some of its own; the unit's limit is set with room
 # Not in a network namespace of their own, so not a host's to set: the machine's kernel is shared.
 _SHARED_SYSCTLS = (
     "fs.file-max",
     "fs.inotify.max_user_instances",
     "fs.inotify.max_user_watches",
+    "kernel.keys.root_maxbytes",
+    "kernel.keys.root_maxkeys",
     "kernel.panic",
     "kernel.panic_on_oops",
     "kernel.pid_max",
@@ -39,8 +40,11 @@ _SHARED_SYSCTLS = (
 )
 
 
-def make_overlay(cluster: Cluster, twin: Twin) -> dict[str, Any]:
-    """The overlay as plain data. Paths in it are relative to cluster.yaml."""
+def make_overlay(cluster: Cluster, twin: Twin, *, open_files: int) -> dict[str, Any]:
+    """The overlay as plain data. Paths in it are relative to cluster.yaml.
+
+    `open_files` is the hard limit of this machine: where root lacks CAP_SYS_RESOURCE no service can have more.
+    """
     http = f"http://{twin.bridge_address}:{APT_PORT}"
     registry = f"http://{twin.bridge_address}:{REGISTRY_PORT}"
     overlay: dict[str, Any] = {
@@ -63,7 +67,7 @@ def make_overlay(cluster: Cluster, twin: Twin) -> dict[str, Any]:
             "config": {
                 "plugins": {_CRI: {"restrict_oom_score_adj": True, "containerd": {"discard_unpacked_layers": True}}}
             },
-            "max_open_files": _MAX_OPEN_FILES,
+            "max_open_files": min(open_files, _WANTED_OPEN_FILES),
         },
         "kubelet": {
             "config": {
@@ -76,23 +80,23 @@ def make_overlay(cluster: Cluster, twin: Twin) -> dict[str, Any]:
             "ignore_preflight_errors": ["HTTPProxyCIDR"],
             "kube_proxy": {"conntrack": {"maxPerCore": 0}},
         },
-        "lb": {"max_connections": min(cluster.lb.max_connections, _MAX_CONNECTIONS)},
+        "lb": {"max_connections": min(cluster.lb.max_connections, open_files // _FILES_PER_CONNECTION)},
     }
-    hosts = _hosts(cluster)
-    if hosts:
-        overlay["hosts"] = hosts
     return overlay
 
 
-def _hosts(cluster: Cluster) -> dict[str, Any]:
-    """All hosts again, without what some say about their own keys and sudo: the lab's hosts have the lab's. Empty when
-    none says such a thing, so that a host added to cluster.yaml later needs no new overlay."""
-    own = ("identity", "sudo", "host_key")
-    if not any(getattr(host.ssh, field) is not None for host in cluster.all_hosts for field in own):
-        return {}
-    dumped = cluster.hosts.model_dump(mode="json", exclude_unset=True)
-    for group in dumped.values():
-        for host in group:
-            for field in own:
-                host.get("ssh", {}).pop(field, None)
-    return dumped
+def with_lab_credentials(cluster: Cluster) -> Cluster:
+    """The cluster without what single hosts say about their own keys, pins and sudo: in the lab all have the lab's.
+
+    An overlay may not change the hosts, so whoever reads cluster.yaml with the lab's overlay applies this too.
+    """
+
+    def bare(hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+        own = {"identity": None, "sudo": None, "host_key": None}
+        return tuple(one.model_copy(update={"ssh": one.ssh.model_copy(update=own)}) for one in hosts)
+
+    groups = cluster.hosts
+    hosts = groups.model_copy(
+        update={"lb": bare(groups.lb), "masters": bare(groups.masters), "workers": bare(groups.workers)}
+    )
+    return cluster.model_copy(update={"hosts": hosts})

@@ -6,9 +6,8 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlops_infra.lab.errors import LabError
 from mlops_infra.lab.paths import LOCK, STATE_FILE
@@ -19,26 +18,16 @@ __all__ = ["LabState", "load", "locked", "save"]
 
 @dataclass(frozen=True, slots=True)
 class LabState:
-    """`config` is the cluster.yaml of this lab, absolute. `mirror` is what the mirror's server wrote down of itself."""
+    """`config` is the cluster.yaml of this lab, absolute."""
 
     config: Path
     twin: Twin
-    debian12: tuple[str, ...] | None = None
-    mirror: dict[str, Any] = field(default_factory=dict)
-
-    def with_mirror(self, mirror: dict[str, Any]) -> LabState:
-        return replace(self, mirror=mirror)
 
 
 def save(state: LabState, path: Path = STATE_FILE) -> None:
     """Write the state; old or new, never a mix."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    data = {
-        "config": str(state.config),
-        "twin": state.twin.as_data(),
-        "debian12": state.debian12,
-        "mirror": state.mirror,
-    }
+    data = {"config": str(state.config), "twin": state.twin.as_data()}
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(data, indent=1))
     fresh.rename(path)
@@ -48,13 +37,7 @@ def load(path: Path = STATE_FILE) -> LabState | None:
     """The lab that is up (or was, before a crash); None when there is none or its file cannot be read."""
     try:
         data = json.loads(path.read_text())
-        chosen = data["debian12"]
-        return LabState(
-            config=Path(data["config"]),
-            twin=Twin.from_data(data["twin"]),
-            debian12=None if chosen is None else tuple(chosen),
-            mirror=dict(data["mirror"]),
-        )
+        return LabState(config=Path(data["config"]), twin=Twin.from_data(data["twin"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -35,6 +35,10 @@ class TwinHost:
         return self.addresses[0].partition("/")[0]
 
     @property
+    def is_debian12(self) -> bool:
+        return self.codename == DEBIAN_12
+
+    @property
     def namespace(self) -> str:
         return namespace_of(self.name)
 

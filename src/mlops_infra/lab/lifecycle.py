@@ -1,57 +1,39 @@
-"""The commands of the lab: up, status, faults, heal, reset, down. Progress goes to an `emit`, nothing is printed."""
+"""A lab from its beginning to its end: up, reset, down. Progress goes to an `emit`; nothing here prints."""
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from mlops_infra.core import Emit, Event, EventKind
-from mlops_infra.lab import disk, host, keys, machine, network, state
+from mlops_infra.lab import disk, host, keys, machine, mirroring, network, state
 from mlops_infra.lab.cgroup import Hierarchies, discover
 from mlops_infra.lab.errors import LabError
-from mlops_infra.lab.host import HostStatus
 from mlops_infra.lab.overlay import make_overlay
 from mlops_infra.lab.paths import HOSTS, STATE
 from mlops_infra.lab.requirements import install_missing, need_programs, need_root
 from mlops_infra.lab.rootfs import ensure_rootfs
 from mlops_infra.lab.state import LabState
+from mlops_infra.lab.status import current, other_lab
 from mlops_infra.lab.twin import Twin, TwinHost, make_twin
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
 
-__all__ = ["LabStatus", "current", "down", "statuses", "up"]
+__all__ = ["down", "power_on", "reset", "up"]
 
 _STAGGER = 0.5  # seconds; several containers that start at once race on the bridge and the cgroups
 _BOOT_DEADLINE = 120.0
 _READY = ("running", "degraded")
 
 
-@dataclass(frozen=True, slots=True)
-class LabStatus:
-    name: str
-    config: Path
-    bridge: str
-    mirror: bool
-    hosts: tuple[HostStatus, ...]
-
-
 def _note(emit: Emit, text: str, name: str = "") -> None:
     emit(Event(time.time(), EventKind.NOTE, host=name, text=text))
-
-
-def current() -> LabState:
-    """The lab that is up. Raises LabError when there is none."""
-    need_root()
-    found = state.load()
-    if found is None:
-        raise LabError("there is no lab on this machine", remedy="mlops-infra lab up")
-    return found
 
 
 def up(
@@ -61,9 +43,11 @@ def up(
     *,
     debian12: Sequence[str] | None = None,
     install: bool = False,
+    mirror: bool = True,
 ) -> LabState:
     """Boot the twin of a cluster, or what is missing of it. Hosts that were added to cluster.yaml since are booted too.
 
+    `debian12` names the hosts with the older release; None: the last worker. Hosts that are there keep theirs.
     Raises LabError when the lab of another cluster.yaml is up, a program is missing, or a host does not come up.
     """
     need_root()
@@ -74,17 +58,18 @@ def up(
     with state.locked():
         lab = _merge(_ours(config), cluster, config, debian12)
         site = Site(config, lab=True)
-        public = keys.ensure_identity(site.directory).with_suffix(".pub").read_text()
-        for codename in sorted({h.codename for h in lab.twin.hosts}):
+        keys.ensure_identity(site.directory)
+        for codename in sorted({one.codename for one in lab.twin.hosts}):
             ensure_rootfs(codename, lambda text: _note(emit, text))
         state.save(lab)
         machine.raise_limits()
         network.ensure_bridge(lab.twin)
         keys.write_known_hosts(site.known_hosts, lab.twin.hosts)
-        write_overlay(cluster, lab.twin, site.overlay)
+        _write_overlay(cluster, lab.twin, site.overlay)
         hierarchies = discover()
-        missing = [h for h in lab.twin.hosts if host.leader(h.name, hierarchies) is None]
-        _boot_all(missing, public, hierarchies, emit)
+        power_on([one for one in lab.twin.hosts if host.leader(one.name, hierarchies) is None], lab, hierarchies, emit)
+        if mirror:
+            mirroring.serve(cluster, lab.twin, site.directory, hierarchies, emit)
     return lab
 
 
@@ -97,47 +82,42 @@ def _ours(config: Path) -> LabState | None:
             remedy="mlops-infra lab down",
         )
     if found is not None and found.config != config:
-        raise LabError(
-            f"the lab of {found.config} is up, and there can be one lab at a time",
-            remedy=f"mlops-infra -c {found.config} lab down",
-        )
+        raise other_lab(found)
     return found
 
 
 def _merge(found: LabState | None, cluster: Cluster, config: Path, debian12: Sequence[str] | None) -> LabState:
-    """The lab that is to be. A host that runs keeps its release; one that left cluster.yaml stays until `down`."""
-    chosen = debian12 if debian12 is not None else (found.debian12 if found else None)
-    twin = make_twin(cluster, debian12=chosen)
-    if found is None:
-        return LabState(config, twin, None if chosen is None else tuple(chosen))
-    old = {h.name: h for h in found.twin.hosts}
-    for new in twin.hosts:
-        before = old.get(new.name)
-        if before is not None and before.addresses != new.addresses:
+    """The lab that is to be. A host that is there keeps its release; one that left cluster.yaml stays until `down`."""
+    before = {one.name: one for one in found.twin.hosts} if found else {}
+    if found and debian12 is None:
+        debian12 = [one.name for one in cluster.all_hosts if one.name in before and before[one.name].is_debian12]
+    twin = make_twin(cluster, debian12=debian12)
+    for one in twin.hosts:
+        if one.name in before and before[one.name].addresses != one.addresses:
             raise LabError(
-                f"{new.name} has another address in cluster.yaml than in the lab that is up",
-                host=new.name,
-                cause=f"{', '.join(before.addresses)} there, {', '.join(new.addresses)} in the file",
+                "its address in cluster.yaml is not the one it has in the lab",
+                host=one.name,
+                cause=f"{', '.join(before[one.name].addresses)} in the lab, {', '.join(one.addresses)} in the file",
                 remedy="mlops-infra lab down, then mlops-infra lab up",
             )
-    kept = tuple(old.get(h.name, h) for h in twin.hosts)
-    gone = tuple(h for h in found.twin.hosts if h.name not in {n.name for n in twin.hosts})
-    bridge = tuple(dict.fromkeys((*found.twin.bridge, *twin.bridge)))
-    merged = Twin(twin.name, bridge, kept + gone)
-    return LabState(config, merged, None if chosen is None else tuple(chosen), found.mirror)
+    kept = tuple(before.pop(one.name, one) for one in twin.hosts)
+    bridge = tuple(dict.fromkeys((*(found.twin.bridge if found else ()), *twin.bridge)))
+    merged = Twin(twin.name, bridge, kept + tuple(before.values()))
+    return LabState(config, merged)
 
 
-def write_overlay(cluster: Cluster, twin: Twin, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+def _write_overlay(cluster: Cluster, twin: Twin, path: Path) -> None:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with path.open("w") as file:
         file.write("# Written by `mlops-infra lab up`, read by every command with --lab; changes are lost.\n")
-        yaml.dump(make_overlay(cluster, twin), file)
+        yaml.dump(make_overlay(cluster, twin, open_files=open_files), file)
 
 
-def _boot_all(hosts: Sequence[TwinHost], public: str, hierarchies: Hierarchies, emit: Emit) -> None:
-    """Prepare and start hosts a short while apart, then wait for all of them."""
+def power_on(hosts: Sequence[TwinHost], lab: LabState, hierarchies: Hierarchies, emit: Emit) -> None:
+    """Prepare and start hosts a short while apart, then wait until all are up. Raises LabError when one is not."""
+    public = (Site(lab.config, lab=True).directory / "id_ed25519.pub").read_text()
     for number, one in enumerate(hosts):
         if number:
             time.sleep(_STAGGER)
@@ -151,7 +131,11 @@ def _boot_all(hosts: Sequence[TwinHost], public: str, hierarchies: Hierarchies, 
     with ThreadPoolExecutor(len(hosts)) as pool:
         problems = [p for p in pool.map(lambda one: _await(one, hierarchies, deadline, emit), hosts) if p]
     if problems:
-        raise LabError(f"{len(problems)} of {len(hosts)} hosts did not come up", details="\n".join(problems))
+        raise LabError(
+            f"{len(problems)} of {len(hosts)} hosts did not come up",
+            details="\n".join(problems),
+            remedy="mlops-infra lab status, then mlops-infra lab reset HOST",
+        )
 
 
 def _await(one: TwinHost, hierarchies: Hierarchies, deadline: float, emit: Emit) -> str:
@@ -163,42 +147,54 @@ def _await(one: TwinHost, hierarchies: Hierarchies, deadline: float, emit: Emit)
             return f"{one.name}: its container ended\n{host.console(one.name)}"
         word = host.system_state(pid) if pid else ""
         if word in _READY and machine.answers(one.address, one.ssh_port):
-            _note(emit, f"{word} after {time.monotonic() - began:.0f} s", one.name)
+            _note(emit, word, one.name)
             return ""
         time.sleep(0.3)
     return f"{one.name}: {word or 'no answer from systemd'} after {_BOOT_DEADLINE:g} s\n{host.console(one.name)}"
 
 
-def statuses() -> LabStatus:
-    """How the lab and its hosts stand. Raises LabError when there is no lab."""
-    lab = current()
-    hierarchies = discover()
-    with ThreadPoolExecutor(max(1, len(lab.twin.hosts))) as pool:
-        hosts = tuple(pool.map(lambda one: host.status(one, hierarchies), lab.twin.hosts))
-    return LabStatus(lab.twin.name, lab.config, lab.twin.bridge_address, bool(lab.mirror), hosts)
+def reset(names: Sequence[str], config: Path | None, emit: Emit) -> None:
+    """Bare hosts again, from the same root file systems: power cut, disk thrown away, booted. All when none is named.
+
+    Host keys and addresses stay. Raises LabError when a disk cannot be thrown away or a host does not come up.
+    """
+    with state.locked():
+        lab = current(config)
+        hierarchies = discover()
+        chosen = [lab.twin.host(name) for name in names] or list(lab.twin.hosts)
+        with ThreadPoolExecutor(len(chosen)) as pool:
+            left = [text for found in pool.map(lambda one: _remove(one.name, hierarchies), chosen) for text in found]
+        if left:
+            raise LabError("not everything of the hosts could be removed", details="\n".join(left))
+        for one in chosen:
+            network.disconnect(one.namespace)  # and with it what routes, rules and links the host had
+        power_on(chosen, lab, hierarchies, emit)
 
 
-def down(emit: Emit) -> tuple[str, ...]:
+def down(config: Path | None, emit: Emit) -> tuple[str, ...]:
     """Take the lab away: no process, mount, namespace, cgroup or link of it stays. What could not be removed, in words.
 
     It goes by what is found on the machine, not by the state file, so it works after a crash, twice, and with the file
-    lost. The files in `.mlops-infra/lab/` and the cached root file systems stay.
+    lost. The files in `.mlops-infra/lab/` and the cached root file systems stay. Raises LabError when the lab is
+    another cluster.yaml's.
     """
     need_root()
     with state.locked():
+        found = state.load()
+        if found is not None and config is not None and found.config != config.resolve():
+            raise other_lab(found)
         hierarchies = discover()
+        mirroring.stop()
         directories = {path.name for path in HOSTS.glob("*")} if HOSTS.is_dir() else set()
         names = sorted({*hierarchies.names(), *directories})
         with ThreadPoolExecutor(max(1, len(names))) as pool:
-            left = [text for found in pool.map(lambda name: _remove(name, hierarchies), names) for text in found]
-        for name in names:
-            _note(emit, "removed", name)
+            left = [text for texts in pool.map(lambda name: _remove(name, hierarchies), names) for text in texts]
         left += [f"network namespace {name}" for name in network.namespaces() if not network.disconnect(name)]
         left += [f"cgroup {path}" for path in hierarchies.remove_parents()]
         if not left:
             shutil.rmtree(STATE, ignore_errors=True)
-            if STATE.exists():
-                left.append(f"directory {STATE}")
+            left += [f"directory {STATE}"] if STATE.exists() else []
+        _note(emit, "the lab is down" if names else "there was no lab")
     return tuple(left)
 
 
