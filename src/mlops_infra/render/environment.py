@@ -22,6 +22,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # `${#name}` is sh for a length, and would open a comment.
+        comment_start_string="<#",
+        comment_end_string="#>",
         autoescape=False,  # noqa: S701 - configuration files, not HTML
     )
     environment.filters["to_yaml"] = to_yaml

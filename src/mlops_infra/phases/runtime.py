@@ -1,0 +1,147 @@
+"""The `runtime` phase: containerd with the whole file ours, kubelet, kubeadm and kubectl pinned and held."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlops_infra.core import Handler, Phase, Resource, Step, StepId
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import Host
+from mlops_infra.phases.context import PhaseContext
+from mlops_infra.phases.flannel import images as flannel_images
+from mlops_infra.phases.releases import pause_image
+from mlops_infra.phases.toml import deep_merged, to_toml
+from mlops_infra.render import render
+from mlops_infra.resources import (
+    File,
+    GuardedCommand,
+    Missing,
+    Packages,
+    UnitState,
+    daemon_reload,
+    restart_unit,
+)
+
+__all__ = ["CRI", "CRI_SOCKET", "RESOLV_CONF", "containerd_config", "hosts_toml", "runtime_phase"]
+
+NAME = "runtime"
+CRI = "io.containerd.grpc.v1.cri"
+CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+RESOLV_CONF = "/var/lib/mlops-infra/resolv.conf"
+"""A link, per host, to the resolv.conf that pods may copy: the kubelet's configuration is one for all nodes, and only
+some of them run systemd-resolved, whose stub address would make CoreDNS ask itself."""
+
+_HEADER = "# Written by mlops-infra, whole. Add to it by `containerd.config` in cluster.yaml.\n"
+
+
+def runtime_phase(cluster: Cluster, context: PhaseContext) -> Phase:
+    """Every node, side by side; each needs its own preparation alone."""
+    images = flannel_images(context.manifest("flannel")) if cluster.network.cni == "flannel" else ()
+    steps = tuple(
+        Step(NAME, host.name, _resources(cluster, host, images), needs=frozenset({StepId("hosts", host.name)}))
+        for host in cluster.nodes
+    )
+    return Phase(NAME, "Container runtime and Kubernetes packages", steps)
+
+
+def containerd_config(cluster: Cluster) -> str:
+    """config.toml in containerd 1.7's format (version 2, which 2.x reads as well), the user's settings over ours."""
+    ours: dict[str, Any] = {
+        "version": 2,
+        "plugins": {
+            CRI: {
+                "sandbox_image": pause_image(cluster.versions.kubernetes),
+                "containerd": {
+                    "runtimes": {"runc": {"runtime_type": "io.containerd.runc.v2", "options": {"SystemdCgroup": True}}}
+                },
+                "cni": {"bin_dir": "/opt/cni/bin", "conf_dir": "/etc/cni/net.d"},
+                "registry": {"config_path": "/etc/containerd/certs.d"},
+            }
+        },
+    }
+    return _HEADER + to_toml(deep_merged(ours, cluster.containerd.config))
+
+
+def hosts_toml(registry: str, mirror: str) -> str:
+    """certs.d/<registry>/hosts.toml: the mirror first, the registry itself when the mirror has not got it.
+
+    A mirror that is a path below /v2 needs `override_path`, or containerd puts another /v2 behind it.
+    """
+    upstream = "https://registry-1.docker.io" if registry == "docker.io" else f"https://{registry}"
+    host: dict[str, Any] = {"capabilities": ["pull", "resolve"]}
+    if urlsplit(mirror).path.strip("/"):
+        host["override_path"] = True
+    return "# Written by mlops-infra.\n" + to_toml({"server": upstream, "host": {mirror: host}})
+
+
+def _resources(cluster: Cluster, host: Host, images: tuple[str, ...]) -> tuple[Resource, ...]:
+    versions = cluster.versions
+    restart = restart_unit("containerd.service")
+    return (
+        *_limits(cluster, restart),
+        # Held with what they are pinned to: an upgrade behind our back has taken API servers down (domain.md 1.4).
+        Packages("containerd", {"containerd.io": f"{versions.containerd}-*"}, hold=True),
+        File("/etc/containerd/config.toml", containerd_config(cluster), notifies=(restart,)),
+        *(
+            File(f"/etc/containerd/certs.d/{registry}/hosts.toml", hosts_toml(registry, mirror))
+            for registry, mirror in sorted(cluster.mirrors.registries.items())
+        ),
+        UnitState("containerd.service", enabled=True, active=True),
+        File("/etc/crictl.yaml", f"runtime-endpoint: {CRI_SOCKET}\nimage-endpoint: {CRI_SOCKET}\ntimeout: 10\n"),
+        Packages(
+            "kubernetes",
+            {
+                "kubelet": f"{versions.kubernetes}-*",
+                "kubeadm": f"{versions.kubernetes}-*",
+                "kubectl": f"{versions.kubernetes}-*",
+                "kubernetes-cni": None,
+                "cri-tools": None,
+            },
+            hold=True,
+        ),
+        _resolv_conf(),
+        UnitState("kubelet.service", enabled=True),
+        *_prepull(cluster, host, images),
+    )
+
+
+def _limits(cluster: Cluster, restart: Handler) -> tuple[Resource, ...]:
+    path = "/etc/systemd/system/containerd.service.d/mlops-infra.conf"
+    if cluster.containerd.max_open_files is None:
+        return (Missing(path, notifies=(daemon_reload(), restart)),)
+    text = f"# Written by mlops-infra.\n[Service]\nLimitNOFILE={cluster.containerd.max_open_files}\n"
+    return (File(path, text, notifies=(daemon_reload(), restart)),)
+
+
+def _resolv_conf() -> Resource:
+    choose = (
+        "want=/etc/resolv.conf\n[ ! -e /run/systemd/resolve/resolv.conf ] || want=/run/systemd/resolve/resolv.conf\n"
+    )
+    return GuardedCommand(
+        "resolv-conf",
+        guard=f'{choose}[ "$(readlink {RESOLV_CONF})" = "$want" ]\n',
+        script=f'{choose}ln -sfn "$want" {RESOLV_CONF}\n',
+        summary="resolv.conf for pods",
+        reason="does not follow the host's resolver",
+    )
+
+
+def _prepull(cluster: Cluster, host: Host, images: tuple[str, ...]) -> tuple[Resource, ...]:
+    """Images come in the background: nothing waits for them, and a node that has joined has them anyway."""
+    kubernetes, path = cluster.versions.kubernetes, "/var/lib/mlops-infra/prepull"
+    text = render(
+        "hosts/prepull.sh.j2",
+        kubernetes=kubernetes, control_plane=cluster.role(host.name) == "master", images=images,
+    )  # fmt: skip
+    begun = f"{path}-{kubernetes}"
+    return (
+        File(path, text, mode=0o755),
+        GuardedCommand(
+            "prepull",
+            guard=f"[ -e /etc/kubernetes/kubelet.conf ] || [ -e {begun} ]\n",
+            script=(f"systemd-run --quiet --collect --unit=mlops-infra-prepull {path} || :\ntouch {begun}\n"),
+            summary="images pulled in the background",
+            reason="not begun",
+        ),
+    )
