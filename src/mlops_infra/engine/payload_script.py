@@ -16,11 +16,9 @@ from typing import Literal
 
 from mlops_infra.core import PutFile, Shell
 from mlops_infra.engine.batch import Batch
+from mlops_infra.resources.pending import PENDING_DIR
 
-__all__ = ["PENDING_DIR", "Piece", "batch_script", "operation_runner", "result_script"]
-
-PENDING_DIR = "/var/lib/mlops-infra/pending"
-"""Handlers that were made necessary and have not run yet: a batch that dies in between must not lose a restart."""
+__all__ = ["Piece", "batch_script", "operation_runner", "result_script"]
 
 _RUN = "/run/mlops-infra"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -122,14 +120,16 @@ follow() { # directory, turns to wait
 def batch_script(batch: Batch, pieces: tuple[Piece, ...]) -> str:
     """main.sh: its first argument is the directory that the tar was unpacked to."""
     lines = [_PRELUDE, _ACTIONS, f"d=$1 nonce={batch.nonce} needed='' pending={PENDING_DIR}"]
-    lines += [_locking(batch), f"printf 'BATCH %s %s\\n' {batch.nonce} {quote(batch.id)}"]
-    op = f"{_RUN}/{batch.id}"
-    if batch.script:
-        lines += [_FOLLOW, f"if [ -d {op} ]; then", *_answered(pieces), "else"]
-    for piece in pieces:
-        lines.append(_step(piece, pieces))
-    if batch.script:
-        lines += [_start(batch, op), "fi", "exec 9>&-", f'[ -n "$failed" ] || follow {op} {_turns(batch)}']
+    begin = f"printf 'BATCH %s %s\\n' {batch.nonce} {quote(batch.id)}"
+    steps = [_step(piece, pieces) for piece in pieces]
+    if not batch.script:
+        lines += [_locking(batch), begin, *steps]
+    else:
+        # The same batch once more is answered, even while its operation holds the lock.
+        op = f"{_RUN}/{batch.id}"
+        lines += [_FOLLOW, f"if [ -d {op} ]; then", begin, *_answered(pieces), "else"]
+        lines += [_locking(batch), begin, *steps, _start(batch, op), "fi", "exec 9>&-"]
+        lines.append(f'[ -n "$failed" ] || follow {op} {_turns(batch)}')
     if batch.verify:
         lines.append('if [ -z "$failed" ]; then say \'V start\'; sh -s <"$d/verify.sh"; say "V end"; fi')
     lines.append(f"printf 'BATCH-END %s %s\\n' {batch.nonce} \"$count\"")

@@ -8,11 +8,13 @@ from mlops_infra.resources.guarded import GuardedCommand
 from mlops_infra.resources.hosts_entries import HostsEntries
 from mlops_infra.resources.kernel import KernelModules, Sysctls
 from mlops_infra.resources.packages import Packages
+from mlops_infra.resources.pending import PENDING_DIR, PendingHandlers
 from mlops_infra.resources.swap import SwapOff
 from mlops_infra.resources.unit import UnitState, daemon_reload, reload_unit, restart_unit
 from mlops_infra.resources.user import AuthorizedKey, User
 
 __all__ = [
+    "PENDING_DIR",
     "ApiObjects",
     "AptRepository",
     "Archive",
@@ -25,6 +27,7 @@ __all__ = [
     "KernelModules",
     "Missing",
     "Packages",
+    "PendingHandlers",
     "SwapOff",
     "Symlink",
     "Sysctls",
