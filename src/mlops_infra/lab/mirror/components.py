@@ -1,0 +1,143 @@
+"""What the lab's platform runs, as data: programs, the packages and images made of them, and files."""
+
+from __future__ import annotations
+
+from mlops_infra.lab.mirror.golang import GoProgram
+
+__all__ = [
+    "CNI_PLUGINS",
+    "DEFAULT_COMPONENTS",
+    "OPTIONAL_COMPONENTS",
+    "cni_plugins",
+    "containerd",
+    "coredns",
+    "etcd",
+    "flannel",
+    "kubernetes",
+    "metallb",
+]
+
+DEFAULT_COMPONENTS = ("kubernetes", "containerd", "etcd", "coredns", "flannel", "cni")
+OPTIONAL_COMPONENTS = ("metallb",)
+
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+CNI_PLUGINS = (
+    "main/bridge", "main/dummy", "main/host-device", "main/ipvlan", "main/loopback", "main/macvlan", "main/ptp",
+    "main/tap", "main/vlan", "ipam/dhcp", "ipam/host-local", "ipam/static", "meta/bandwidth", "meta/firewall",
+    "meta/portmap", "meta/sbr", "meta/tuning", "meta/vrf",
+)  # fmt: skip
+"""Those of the release 1.5.1 of containernetworking/plugins."""
+
+_STAGING = [
+    "api",
+    "apiextensions-apiserver",
+    "apimachinery",
+    "apiserver",
+    "cli-runtime",
+    "client-go",
+    "cloud-provider",
+    "cluster-bootstrap",
+    "code-generator",
+    "component-base",
+    "component-helpers",
+    "controller-manager",
+    "cri-api",
+    "cri-client",
+    "csi-translation-lib",
+    "dynamic-resource-allocation",
+    "endpointslice",
+    "kms",
+    "kube-aggregator",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+    "metrics",
+    "mount-utils",
+    "pod-security-admission",
+    "sample-apiserver",
+    "sample-cli-plugin",
+    "sample-controller",
+]
+
+
+def kubernetes(version: str) -> GoProgram:
+    """`version` such as 1.31.4."""
+    stamp = "k8s.io/component-base/version"
+    commands = (
+        "kubeadm",
+        "kubelet",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kube-proxy",
+        "kubectl",
+    )
+    return GoProgram(
+        name="kubernetes",
+        module="k8s.io/kubernetes",
+        version=f"v{version}",
+        commands={name: f"k8s.io/kubernetes/cmd/{name}" for name in commands},
+        stamps={
+            f"{stamp}.gitVersion": f"v{version}",
+            f"{stamp}.gitMajor": "1",
+            f"{stamp}.gitMinor": version.split(".")[1],
+            f"{stamp}.gitTreeState": "clean",
+            f"{stamp}.gitCommit": "0" * 40,
+        },
+        staging=tuple(f"k8s.io/{name}" for name in _STAGING),
+    )
+
+
+def containerd(version: str) -> GoProgram:
+    module = "github.com/containerd/containerd"
+    return GoProgram(
+        name="containerd",
+        module=module,
+        version=f"v{version}",
+        commands={name: f"{module}/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+        tags="no_btrfs no_zfs no_devmapper",
+        stamps={f"{module}/version.Version": f"v{version}"},
+    )
+
+
+def etcd(version: str) -> tuple[GoProgram, GoProgram]:
+    """Server and client are two modules, each resolved by itself."""
+    server, client = "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/etcdctl/v3"
+    return (
+        GoProgram(name="etcd", module=server, version=f"v{version}", commands={"etcd": server}),
+        GoProgram(name="etcdctl", module=client, version=f"v{version}", commands={"etcdctl": client}),
+    )
+
+
+def coredns(version: str) -> GoProgram:
+    module = "github.com/coredns/coredns"
+    return GoProgram(name="coredns", module=module, version=f"v{version}", commands={"coredns": module})
+
+
+def flannel(version: str) -> GoProgram:
+    """Flannel's UDP backend is C."""
+    module = "github.com/flannel-io/flannel"
+    return GoProgram(name="flannel", module=module, version=f"v{version}", commands={"flanneld": module}, cgo=True)
+
+
+def cni_plugins(version: str) -> GoProgram:
+    module = "github.com/containernetworking/plugins"
+    return GoProgram(
+        name="cni",
+        module=module,
+        version=f"v{version}",
+        commands={path.split("/")[1]: f"{module}/plugins/{path}" for path in CNI_PLUGINS},
+        stamps={f"{module}/pkg/utils/buildversion.BuildVersion": f"v{version}"},
+    )
+
+
+def metallb(version: str) -> GoProgram:
+    module = "go.universe.tf/metallb"
+    return GoProgram(
+        name="metallb",
+        module=module,
+        version=f"v{version}",
+        commands={"metallb-controller": f"{module}/controller", "metallb-speaker": f"{module}/speaker"},
+    )

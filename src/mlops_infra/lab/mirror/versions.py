@@ -1,0 +1,78 @@
+"""The versions that a mirror holds, and what hangs together with one Kubernetes release."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from mlops_infra.lab.mirror.components import DEFAULT_COMPONENTS, OPTIONAL_COMPONENTS
+from mlops_infra.lab.mirror.debian import CODENAMES
+from mlops_infra.lab.mirror.progress import MirrorError
+
+__all__ = ["MirrorPlan", "Versions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Defaults are the reference platform's; etcd, CoreDNS and pause are those that `kubeadm config images list` of
+    that Kubernetes names."""
+
+    kubernetes: str = "1.31.4"
+    containerd: str = "1.7.27"
+    etcd: str = "3.5.15"
+    etcd_image: str = "3.5.15-0"
+    coredns: str = "1.11.3"
+    pause: str = "3.10"
+    cri_tools: str = "1.31.1"
+    cni: str = "1.5.1"
+    flannel: str = "0.26.7"
+    flannel_cni: str = "1.6.2-flannel1"
+    metallb: str = "0.14.8"
+
+    def images(self, components: frozenset[str]) -> tuple[str, ...]:
+        """Every image, under its upstream name."""
+        k8s = "registry.k8s.io"
+        named: list[str] = []
+        if "kubernetes" in components:
+            parts = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+            named += [f"{k8s}/{part}:v{self.kubernetes}" for part in parts]
+            named.append(f"{k8s}/pause:{self.pause}")
+        if "etcd" in components:
+            named.append(f"{k8s}/etcd:{self.etcd_image}")
+        if "coredns" in components:
+            named.append(f"{k8s}/coredns/coredns:v{self.coredns}")
+        if "flannel" in components:
+            named.append(f"ghcr.io/flannel-io/flannel:v{self.flannel}")
+            named.append(f"ghcr.io/flannel-io/flannel-cni-plugin:v{self.flannel_cni}")
+        if "metallb" in components:
+            named += [f"quay.io/metallb/{part}:v{self.metallb}" for part in ("controller", "speaker")]
+        return tuple(named)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorPlan:
+    """What a mirror is to hold."""
+
+    versions: Versions = Versions()
+    components: frozenset[str] = frozenset(DEFAULT_COMPONENTS)
+    codenames: tuple[str, ...] = CODENAMES
+
+    def __post_init__(self) -> None:
+        known = frozenset(DEFAULT_COMPONENTS) | frozenset(OPTIONAL_COMPONENTS)
+        if unknown := self.components - known:
+            raise MirrorError(
+                f"no such component: {', '.join(sorted(unknown))}", remedy=f"choose from {', '.join(sorted(known))}"
+            )
+
+    def with_components(self, *names: str) -> MirrorPlan:
+        return MirrorPlan(self.versions, self.components | frozenset(names), self.codenames)
+
+    def describe(self) -> dict[str, object]:
+        return {
+            "versions": asdict(self.versions),
+            "components": sorted(self.components),
+            "codenames": list(self.codenames),
+        }
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        return self.versions.images(self.components)
