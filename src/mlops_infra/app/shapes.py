@@ -3,55 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
-from mlops_infra.core import HostProblem, Plan, PlannedStep, StepResult
+from mlops_infra.app.runs import PastRun
+from mlops_infra.app.status import Status
+from mlops_infra.core import StepResult
 
-__all__ = ["plan_shape", "problem_shape", "results_shape"]
-
-
-def plan_shape(plan: Plan) -> dict[str, Any]:
-    """What `plan --json` prints. No content of files and no script is in it: diffs are masked where sensitive."""
-    return {
-        "cluster": plan.cluster,
-        "digest": plan.digest(),
-        "changes": sum(len(step.changes) for step in plan.steps),
-        "operations": sum(len(step.operations) for step in plan.steps),
-        "steps": [_step_shape(step) for step in plan.steps],
-        "problems": [problem_shape(problem) for problem in plan.problems],
-        "notes": list(plan.notes),
-    }
-
-
-def _step_shape(step: PlannedStep) -> dict[str, Any]:
-    return {
-        "phase": step.id.phase,
-        "host": step.id.host,
-        "changes": [
-            {
-                "resource": change.resource,
-                "title": change.title,
-                "kind": str(change.kind),
-                "reason": change.reason,
-                "diff": change.diff,
-                "disruptive": change.disruptive,
-            }
-            for change in step.changes
-        ],
-        "operations": [
-            {"id": o.id, "title": o.title, "reason": o.reason, "disruptive": o.disruptive} for o in step.operations
-        ],
-    }
-
-
-def problem_shape(problem: HostProblem) -> dict[str, Any]:
-    return {
-        "host": problem.host,
-        "brief": problem.brief,
-        "cause": problem.cause,
-        "remedy": problem.remedy,
-        "unreachable": problem.unreachable,
-    }
+__all__ = ["results_shape", "run_shape", "status_shape"]
 
 
 def results_shape(results: Iterable[StepResult]) -> list[dict[str, Any]]:
@@ -69,3 +28,19 @@ def results_shape(results: Iterable[StepResult]) -> list[dict[str, Any]]:
         }
         for result in results
     ]
+
+
+def status_shape(status: Status) -> dict[str, Any]:
+    shape = asdict(status)
+    shape["versions"] = dict(status.versions)
+    return shape
+
+
+def run_shape(run: PastRun, *, records: bool = False) -> dict[str, Any]:
+    shape: dict[str, Any] = {
+        "id": run.id,
+        "started": run.started,
+        "outcome": run.outcome,
+        "directory": str(run.directory),
+    }
+    return {**shape, "records": list(run.records)} if records else shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlops_infra.core import API, Change, HostProblem, Kind, Plan, PlannedOperation, PlannedStep
 from mlops_infra.ui.console import Style
 
-__all__ = ["hosts_text", "plan_text", "problems_text", "summary"]
+__all__ = ["count_of", "hosts_text", "plan_text", "problems_text", "summary"]
 
 _SIGNS = {Kind.CREATE: "+", Kind.UPDATE: "~", Kind.REPLACE: "±", Kind.REMOVE: "-", Kind.RUN: "»"}
 _DIFF_LINES = 14
@@ -50,9 +50,9 @@ def summary(plan: Plan) -> str:
     operations = sum(len(step.operations) for step in plan.steps)
     hosts = {step.id.host for step in plan.steps} - {API}
     disruptive = sum(1 for step in plan.steps for item in _items(step) if item.disruptive)
-    parts = [_count(changes, "change")] if changes else []
-    parts += [_count(operations, "operation")] if operations else []
-    where = f" on {_count(len(hosts), 'host')}" if hosts else " in the cluster"
+    parts = [count_of(changes, "change")] if changes else []
+    parts += [count_of(operations, "operation")] if operations else []
+    where = f" on {count_of(len(hosts), 'host')}" if hosts else " in the cluster"
     return f"Plan: {' and '.join(parts)}{where}{f', {disruptive} disruptive' if disruptive else ''}."
 
 
@@ -124,5 +124,5 @@ def _coloured(line: str, style: Style) -> str:
     return style.bad(line) if line.startswith("-") else line
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,220 @@
+"""What is there now: nodes, versions, endpoint, load balancer, etcd. Questions as data, a pure judge of answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlops_infra.app.inputs import STATS_PASSWORD
+from mlops_infra.app.kubeconfig import CLUSTER_CA
+from mlops_infra.core import (
+    API,
+    ApiList,
+    Change,
+    Command,
+    Facts,
+    HostProblem,
+    Phase,
+    Probe,
+    Stat,
+    StatFact,
+    Step,
+    Unit,
+    UnitFact,
+)
+from mlops_infra.core.facts import Absent
+from mlops_infra.engine.observation import Observation
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.site import Site
+
+__all__ = ["PHASE", "Backend", "Balancer", "Member", "Node", "Status", "status_of", "status_phase"]
+
+PHASE = "status"
+
+NODES = ApiList("nodes")
+HAPROXY = Unit("haproxy.service")
+ETCD_MANIFEST = Stat("/etc/kubernetes/manifests/etcd.yaml")
+# Perl is an essential package of Debian and Ubuntu; socat and a password on a command line are not needed this way.
+BACKENDS = Command(
+    "haproxy-stat",
+    """test -S /run/haproxy/admin.sock || exit 3
+perl -MIO::Socket::UNIX -e '
+  my $s = IO::Socket::UNIX->new(Peer => "/run/haproxy/admin.sock") or exit 4;
+  print $s "show stat\\n"; $s->flush; print while <$s>;'""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """Questions that want no change: they ride in the exchange that a run makes anyway."""
+
+    id: str
+    title: str
+    asked: frozenset[Probe[Any]]
+
+    def probes(self) -> frozenset[Probe[Any]]:
+        return self.asked
+
+    def diff(self, facts: Facts) -> Change | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine that is or should be a node. `there` and `ready` are None where the API could not be asked."""
+
+    name: str
+    role: str
+    address: str
+    there: bool | None = None
+    ready: bool | None = None
+    kubelet: str = ""
+    runtime: str = ""
+    os: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    backend: str
+    server: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """`haproxy` is systemd's word for the unit (`active`), or why it is not known."""
+
+    name: str
+    address: str
+    haproxy: str
+    stats_url: str
+    backends: tuple[Backend, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`member` is None where the master did not answer."""
+
+    name: str
+    member: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    cluster: str
+    endpoint: str
+    endpoint_address: str
+    versions: Mapping[str, str]
+    nodes: tuple[Node, ...]
+    lb: tuple[Balancer, ...]
+    etcd: tuple[Member, ...]
+    orphans: tuple[str, ...] = ()
+    kubeconfig: str | None = None
+    stats_user: str = ""
+    stats_password_in: str = ""
+    problems: tuple[HostProblem, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def status_phase(cluster: Cluster) -> Phase:
+    """The questions, as a phase that never has anything to do."""
+    steps = [Step(PHASE, h.name, (_ask("haproxy", HAPROXY, BACKENDS),)) for h in cluster.hosts.lb]
+    steps += [Step(PHASE, h.name, (_ask("master", ETCD_MANIFEST, CLUSTER_CA),)) for h in cluster.hosts.masters]
+    steps.append(Step(PHASE, API, (_ask("nodes", NODES),)))
+    return Phase(PHASE, "Status", tuple(steps))
+
+
+def _ask(name: str, *asked: Probe[Any]) -> _Ask:
+    return _Ask(f"status:{name}", f"status of {name}", frozenset(asked))
+
+
+def status_of(cluster: Cluster, seen: Observation, site: Site, notes: tuple[str, ...] = ()) -> Status:
+    """The answers, judged. No I/O but whether the kubeconfig lies there."""
+    listed = seen.api.value(NODES)
+    by_name = {n["metadata"]["name"]: n for n in listed} if listed is not None else None
+    wanted = {host.name for host in cluster.nodes}
+    versions = cluster.versions
+    return Status(
+        cluster=cluster.name,
+        endpoint=f"{cluster.endpoint_name}:{cluster.lb.api_port}",
+        endpoint_address=cluster.endpoint_address,
+        versions={
+            "kubernetes": versions.kubernetes,
+            "containerd": versions.containerd,
+            **({"flannel": versions.flannel} if cluster.network.cni == "flannel" else {}),
+        },
+        nodes=tuple(_node(host.name, cluster.role(host.name), host.node_address, by_name) for host in cluster.nodes),
+        lb=tuple(_balancer(cluster, h.name, h.node_address, seen.of(h.name)) for h in cluster.hosts.lb),
+        etcd=tuple(Member(m.name, _is_member(seen.of(m.name))) for m in cluster.hosts.masters),
+        orphans=tuple(sorted(set(by_name or ()) - wanted)),
+        kubeconfig=str(site.kubeconfig) if site.kubeconfig.is_file() else None,
+        stats_user=cluster.lb.stats.user if cluster.hosts.lb else "",
+        stats_password_in=_password_place(cluster, site) if cluster.hosts.lb else "",
+        problems=seen.problems,
+        notes=notes,
+    )
+
+
+def _node(name: str, role: str, address: str, nodes: Mapping[str, Any] | None) -> Node:
+    if nodes is None:
+        return Node(name, role, address)
+    found = nodes.get(name)
+    if found is None:
+        return Node(name, role, address, there=False, ready=False)
+    conditions = found.get("status", {}).get("conditions", [])
+    info = found.get("status", {}).get("nodeInfo", {})
+    return Node(
+        name,
+        role,
+        address,
+        there=True,
+        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions),
+        kubelet=info.get("kubeletVersion", ""),
+        runtime=info.get("containerRuntimeVersion", ""),
+        os=info.get("osImage", ""),
+    )
+
+
+def _balancer(cluster: Cluster, name: str, address: str, facts: Facts) -> Balancer:
+    unit = facts.answer(HAPROXY)
+    haproxy = (
+        unit.active if isinstance(unit, UnitFact) else ("not installed" if isinstance(unit, Absent) else "unknown")
+    )
+    answer = facts.value(BACKENDS)
+    backends = parse_backends(answer.stdout) if answer is not None and answer.rc == 0 else ()
+    return Balancer(name, address, haproxy, f"http://{address}:{cluster.lb.stats.port}/stats", backends)
+
+
+def parse_backends(text: str) -> tuple[Backend, ...]:
+    """Servers from HAProxy's `show stat` (CSV with a header): backend, server, status such as UP or DOWN."""
+    lines = [line for line in text.splitlines() if line]
+    if not lines or not lines[0].startswith("# "):
+        return ()
+    header = lines[0][2:].split(",")
+    rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]
+    return tuple(
+        Backend(row["pxname"], row["svname"], re.sub(r"\s.*", "", row.get("status", "")))
+        for row in rows
+        if row.get("svname") not in ("FRONTEND", "BACKEND", None)
+    )
+
+
+def _is_member(facts: Facts) -> bool | None:
+    answer = facts.answer(ETCD_MANIFEST)
+    if isinstance(answer, StatFact):
+        return True
+    return False if isinstance(answer, Absent) else None
+
+
+def _password_place(cluster: Cluster, site: Site) -> str:
+    """Where a person finds the password; never the password."""
+    source = cluster.lb.stats.password
+    if source.env:
+        return f"the environment variable {source.env}"
+    if source.file:
+        return str(site.config.parent / source.file)
+    if source.value:
+        return str(site.config)
+    return str(site.secrets / STATS_PASSWORD)

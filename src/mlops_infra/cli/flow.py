@@ -1,0 +1,141 @@
+"""What `plan`, `up`, `status` and the groups for one part share: look, show, ask, apply, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_infra.cli.options import Options
+from mlops_infra.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mlops_infra.app.platform import Asked, Platform
+    from mlops_infra.app.up import Converged
+    from mlops_infra.core import Event, Plan
+    from mlops_infra.ui.output import Output
+
+__all__ = ["converge", "plan", "status"]
+
+
+class _Relay:
+    """Events go nowhere while a platform is looked at: the plan names who did not answer. Progress shows a run."""
+
+    def __init__(self) -> None:
+        self.to: object = None
+
+    def __call__(self, event: Event) -> None:
+        if callable(self.to):
+            self.to(event)
+
+
+def plan(options: Options, *, out_file: Path | None = None) -> int:
+    """Shows what `up` would do. 0: nothing; 2: something; 3, 4: some or all hosts cannot be judged."""
+    from mlops_infra.app.platform import exit_code_of_plan, open_platform  # noqa: PLC0415
+    from mlops_infra.engine.plan_json import plan_to_dict, plan_to_json  # noqa: PLC0415
+    from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
+
+    out = _output(options)
+    with open_platform(_asked(options), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
+        made = platform.plan()
+        out.text(plan_text(made, out.style, all_lines=options.verbose > 0))
+        out.answer(plan_to_dict(made))
+        if out_file is not None:
+            _write_private(out_file, plan_to_json(made))
+            out.aside(f"saved: `mlops-infra up {out_file}` applies this plan and no other")
+        return exit_code_of_plan(made, _hosts_meant(platform))
+
+
+def converge(options: Options, *, phases: frozenset[str] | None = None, saved: Path | None = None) -> int:
+    """`up`, of everything or of the named phases and what they need."""
+    from mlops_infra.app.platform import open_platform  # noqa: PLC0415
+    from mlops_infra.app.up import apply, check_saved  # noqa: PLC0415
+    from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
+    from mlops_infra.ui.progress import Progress  # noqa: PLC0415
+
+    out, relay = _output(options), _Relay()
+    with open_platform(_asked(options, phases), emit=relay, ask_sudo_password=_asker(out)) as platform:
+        made = platform.plan()
+        if saved is not None:
+            check_saved(made, saved)
+        if not made.is_empty:
+            out.text(plan_text(made, out.style, all_lines=options.verbose > 0))
+            if not out.confirm("Go on?", yes=options.yes or saved is not None):
+                out.aside("Nothing was changed.")
+                return ExitCode.FAILED
+            with Progress(platform.shown, out.err, verbose=options.verbose) as relay.to:
+                done = apply(platform, made)
+        else:
+            done = apply(platform, made)
+        _report(out, made, done)
+        return done.exit_code
+
+
+def status(options: Options, *, parts: tuple[str, ...] = (), roles: tuple[str, ...] = ()) -> int:
+    """Shows what is there; changes nothing."""
+    from mlops_infra.app.platform import open_platform  # noqa: PLC0415
+    from mlops_infra.app.shapes import status_shape  # noqa: PLC0415
+    from mlops_infra.ui.report import PARTS, status_text  # noqa: PLC0415
+
+    out = _output(options)
+    with open_platform(_asked(options, looks_only=True), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
+        platform.observe()
+        seen = platform.status()
+        out.text(status_text(seen, out.style, parts or PARTS, roles))
+        out.answer(status_shape(seen))
+        silent = {p.host for p in seen.problems}
+        if not silent:
+            return ExitCode.DONE
+        return ExitCode.UNREACHABLE if len(silent) >= _hosts_meant(platform) else ExitCode.PARTLY
+
+
+def _report(out: Output, made: Plan, done: Converged) -> None:
+    from mlops_infra.app.shapes import results_shape, status_shape  # noqa: PLC0415
+    from mlops_infra.app.status import PHASE  # noqa: PLC0415
+    from mlops_infra.engine.plan_json import plan_to_dict  # noqa: PLC0415
+    from mlops_infra.ui.report import results_text, status_text  # noqa: PLC0415
+
+    results = tuple(r for r in done.run.results if r.id.phase != PHASE)
+    if made.is_empty and done.exit_code is ExitCode.DONE:
+        out.text(f"Nothing to do: {made.cluster} is as declared.")
+    else:
+        out.text("\n" + results_text(results, out.style))
+    out.text("\n" + status_text(done.status, out.style))
+    if done.run.stopped:
+        out.aside(f"stopped: {done.run.stopped}")
+    if done.exit_code is not ExitCode.DONE:
+        out.aside(f"full log: {done.run.directory}; `mlops-infra up` goes on from where this ended")
+    out.answer(
+        {
+            "run": done.run.run_id,
+            "exit_code": int(done.exit_code),
+            "plan": plan_to_dict(done.run.plan),
+            "results": results_shape(results),
+            "status": status_shape(done.status),
+        }
+    )
+
+
+def _asked(options: Options, phases: frozenset[str] | None = None, *, looks_only: bool = False) -> Asked:
+    from mlops_infra.app.platform import Asked  # noqa: PLC0415
+
+    return Asked(options.config, options.lab, options.limit, phases, looks_only)
+
+
+def _output(options: Options) -> Output:
+    from mlops_infra.ui.output import Output  # noqa: PLC0415
+
+    return Output(as_json=options.json, verbose=options.verbose)
+
+
+def _asker(out: Output):  # type: ignore[no-untyped-def]
+    return lambda: out.ask_secret("sudo password")
+
+
+def _hosts_meant(platform: Platform) -> int:
+    named = platform.selection.hosts
+    return sum(1 for h in platform.cluster.all_hosts if named is None or h.name in named)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)

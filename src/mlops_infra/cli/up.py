@@ -1,0 +1,25 @@
+"""`up`: make the platform what cluster.yaml says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from mlops_infra.cli.flow import converge
+from mlops_infra.cli.options import options_of
+
+app = typer.Typer()
+
+
+@app.command(epilog="Examples:  mlops-infra up  |  mlops-infra up --yes --limit worker4  |  mlops-infra up plan.json")
+def up(
+    ctx: typer.Context,
+    plan: Path | None = typer.Argument(None, help="A plan from `plan --out`: it and no other is applied, unasked."),
+) -> int:
+    """Make the platform what cluster.yaml says.
+
+    Shows the plan and asks, unless --yes; then applies it, checks what it wrote, and reports. Run it again after a
+    failure: it goes on from where it ended. Exit codes: 0 done, 1 failed, 3 done on some hosts, 4 nothing reachable.
+    """
+    return converge(options_of(ctx), saved=plan)
