@@ -13,6 +13,7 @@ from pathlib import Path
 from mlops_infra.core import Facts, ReadText, Sha256
 from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.kubeadm_config import endpoint_port
 
 __all__ = ["ADMIN_CONF", "CLUSTER_CA", "is_current", "point_at", "server_url", "store"]
 
@@ -28,7 +29,7 @@ def server_url(cluster: Cluster) -> str:
     """The API as a workstation reaches it: the load balancer's address, which is in the certificate; the endpoint's
     name need not resolve there."""
     host = cluster.endpoint_address
-    return f"https://{f'[{host}]' if ':' in host else host}:{cluster.lb.api_port}"
+    return f"https://{f'[{host}]' if ':' in host else host}:{endpoint_port(cluster)}"
 
 
 def point_at(text: str, server: str) -> str:

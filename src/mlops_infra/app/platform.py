@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mlops_infra.app.context import SiteContext, open_site
 from mlops_infra.app.inputs import phase_context
+from mlops_infra.app.secrets import resolve
 from mlops_infra.app.status import PHASE as STATUS
 from mlops_infra.app.status import Status, status_of, status_phase
 from mlops_infra.core import API, Emit, Event, Phase, Plan, Secret, Step, StepId
@@ -23,6 +26,8 @@ from mlops_infra.transport import targets
 from mlops_infra.transport.ssh import SshTransport
 
 __all__ = ["Asked", "Platform", "exit_code_of_plan", "open_platform", "scope"]
+
+SUDO_PASSWORD = "sudo"  # noqa: S105 - the name of the secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ def open_platform(
     context = open_site(asked.config, asked.lab)
     cluster, site = context.cluster, context.site
     _check_limit(cluster, asked.limit)
+    site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    transport = _transport(context, ask_sudo_password)
     questions = status_phase(cluster)
     phases = () if asked.looks_only else tuple(phases_for(cluster, phase_context(context)))
     selection = scope((*phases, questions), asked)
@@ -97,8 +104,6 @@ def open_platform(
         selection,
         tuple(w.message for w in context.warnings),
     )
-    site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    transport = SshTransport(site.known_hosts, ask_sudo_password)
     engine = Engine(
         transport, targets(cluster, site.config.parent), (*phases, questions), settings, emit=_without_questions(emit)
     )
@@ -107,6 +112,20 @@ def open_platform(
             yield Platform(context, phases, engine, selection)
     finally:
         transport.close()
+
+
+def _transport(context: SiteContext, ask: Callable[[], Secret] | None) -> SshTransport:
+    """SSH as this site wants it. Its slow imports begin at once, beside the making of the phases."""
+    source, site = context.cluster.ssh.sudo_password, context.site
+    if source is not None:
+        ask = partial(resolve, source, SUDO_PASSWORD, site)
+    if site.lab:
+        # The lab's hosts have the addresses of real ones: what ~/.ssh/config says of those is not meant.
+        transport = SshTransport(site.known_hosts, ask, ssh_config=None)
+    else:
+        transport = SshTransport(site.known_hosts, ask)
+    threading.Thread(target=transport.preload, daemon=True).start()
+    return transport
 
 
 def scope(phases: Iterable[Phase], asked: Asked) -> Selection:

@@ -28,6 +28,7 @@ from mlops_infra.core.facts import Absent
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
+from mlops_infra.phases.kubeadm_config import endpoint_port
 
 __all__ = ["PHASE", "Backend", "Balancer", "Member", "Node", "Status", "status_of", "status_phase"]
 
@@ -138,7 +139,7 @@ def status_of(cluster: Cluster, seen: Observation, site: Site, notes: tuple[str,
     versions = cluster.versions
     return Status(
         cluster=cluster.name,
-        endpoint=f"{cluster.endpoint_name}:{cluster.lb.api_port}",
+        endpoint=f"{cluster.endpoint_name}:{endpoint_port(cluster)}",
         endpoint_address=cluster.endpoint_address,
         versions={
             "kubernetes": versions.kubernetes,
