@@ -43,17 +43,23 @@ def mounts(table: str | None = None) -> tuple[Path, ...]:
 
 
 def attach(name: str, rootfs: Path) -> Path:
-    """Mount a host's disk, made when it is not there, and its root file system over it; returns the latter."""
+    """Mount a host's disk, made when it is not there, and its root file system over it; returns the latter.
+
+    A disk belongs to the root file system that it was made over: it is remembered beside it, and wins over `rootfs`.
+    """
     directory, disk, merged = host_directory(name), _disk(name), root(name)
     for path in (disk, merged):
         path.mkdir(parents=True, exist_ok=True)
+    below = directory / "rootfs"
+    if not below.is_symlink():
+        below.symlink_to(rootfs)
     there = mounts()
     if disk not in there:
         _mount_disk(directory / "disk.img", disk)
     for part in ("upper", "work", *BOUND):
         (disk / part).mkdir(exist_ok=True)
     if merged not in there:
-        layers = f"lowerdir={rootfs},upperdir={disk}/upper,workdir={disk}/work"
+        layers = f"lowerdir={below.readlink()},upperdir={disk}/upper,workdir={disk}/work"
         run(["mount", "-t", "overlay", "-o", layers, "overlay", merged])
     return merged
 

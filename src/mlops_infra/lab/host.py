@@ -24,6 +24,21 @@ from mlops_infra.lab.twin import TwinHost
 __all__ = ["HostStatus", "Power", "boot", "console", "cut_power", "leader", "prepare", "status", "system_state"]
 
 _CONSOLE_TAIL = 4000
+# Arguments: the host's cgroups, --, the container's command. It enters them (0 is the writer itself) and becomes the
+# container. 133 is nspawn's word for a reboot from inside: cgroups of the life before go, as on a power cut.
+_RUN = """\
+boot() (
+  while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 71; shift; done
+  shift
+  exec "$@"
+)
+while boot "$@"; [ $? -eq 133 ]; do
+  for cgroup; do
+    [ "$cgroup" != -- ] || break
+    find "$cgroup" -mindepth 1 -depth -type d -exec rmdir {} +
+  done
+done
+"""
 
 
 class Power(StrEnum):
@@ -118,8 +133,7 @@ def boot(host: TwinHost, hierarchies: Hierarchies) -> None:
     _cut_mark(host.name).unlink(missing_ok=True)
     directories = hierarchies.create(host.name)
     log = host_directory(host.name) / "console.log"
-    enter = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 71; shift; done; shift; exec "$@"'
-    command = ["sh", "-c", enter, "lab-host", *map(str, directories), "--", *_nspawn(host)]
+    command = ["sh", "-c", _RUN, "lab-host", *map(str, directories), "--", *_nspawn(host)]
     environment = {**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1", "SYSTEMD_NSPAWN_USE_CGNS": "1"}
     with log.open("ab") as out:
         subprocess.Popen(

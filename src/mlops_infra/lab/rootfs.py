@@ -35,7 +35,7 @@ _PACKAGES = (
 )
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 # A container has no terminals or devices of its own, and its network is made before it starts.
-_MASKED = ("systemd-networkd", "systemd-logind", "getty@tty1", "console-getty", "systemd-udevd", "systemd-firstboot")
+_MASKED = ("systemd-networkd", "getty@tty1", "console-getty", "systemd-udevd", "systemd-firstboot")
 
 # cgroup v1 only: nspawn mounts the controllers read-only, "remount,rw" says busy, a remounted bind does not.
 # The shared root is what kubelet's bidirectional mounts need; systemd on a real machine sets it itself.
@@ -107,7 +107,16 @@ def ensure_rootfs(codename: str, say: Callable[[str], None]) -> Path:
         root.rename(final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    _remove_unused(codename, final)
     return final
+
+
+def _remove_unused(codename: str, final: Path) -> None:
+    """Root file systems of earlier recipes, unless a lab that is up still stands on them."""
+    mounts = Path("/proc/mounts").read_text()
+    for old in final.parent.glob(f"rootfs-{codename}-*"):
+        if old != final and f"lowerdir={old}," not in mounts:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _mmdebstrap(codename: str, root: Path) -> list[str]:
