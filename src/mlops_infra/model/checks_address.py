@@ -124,9 +124,8 @@ def check_hosts_in_ranges(cluster: Cluster, ranges: list[Named]) -> Iterator[Fin
 
 def check_families(cluster: Cluster, ranges: list[Named]) -> Iterator[Finding]:
     """One address family throughout: what is built is single-stack."""
-    first = _address(cluster.hosts.masters[0].node_address)
-    if first is None:
-        return
+    addresses = [a for h in cluster.hosts.masters if (a := _address(h.node_address))]
+    first = addresses[0] if addresses else ipaddress.IPv4Address(0)
     for keys, range_ in ranges:
         if range_.version != first.version:
             message = f"`{spell(keys)}` is IPv{range_.version}, and the hosts have IPv{first.version} addresses"

@@ -15,9 +15,9 @@ from mlops_infra.model.explain import explain
 from mlops_infra.model.finding import Finding
 from mlops_infra.model.problem import ConfigProblems, Mark, Problem
 from mlops_infra.model.suggest import suggest_key
-from mlops_infra.model.tree import Keys, Place, Tree, read_tree, spell
+from mlops_infra.model.tree import Keys, Place, Tree, parse_tree, read_tree, spell
 
-__all__ = ["Loaded", "load_cluster"]
+__all__ = ["Loaded", "load_cluster", "load_text"]
 
 ROUNDS = 6
 """How often wrong parts are taken out to see what else is wrong; each round reaches one level of nesting deeper."""
@@ -48,9 +48,19 @@ def load_cluster(path: Path, overlay: Path | None = None, *, today: date | None 
 
     `today` decides what is past its end of life. Raises ConfigProblems with everything that is wrong.
     """
-    tree = _document(path)
+    tree = _document(read_tree(path))
     if overlay is not None:
-        tree = merge_trees(tree, _document(overlay))
+        tree = merge_trees(tree, _document(read_tree(overlay)))
+    return _loaded(tree, overlay, today)
+
+
+def load_text(text: str, path: Path, *, today: date | None = None) -> Loaded:
+    """Like `load_cluster` for a text that is to become the file at `path`."""
+    return _loaded(_document(parse_tree(text, path)), None, today)
+
+
+def _loaded(tree: Tree, overlay: Path | None, today: date | None) -> Loaded:
+    path = tree.path
     problems = list(tree.problems)
     cluster, reported = _validate(tree, problems)
     warnings: list[Problem] = []
@@ -65,14 +75,13 @@ def load_cluster(path: Path, overlay: Path | None = None, *, today: date | None 
     return Loaded(cluster, tree.data, path, tuple(warnings), overlay, tree)
 
 
-def _document(path: Path) -> Tree:
-    tree = read_tree(path)
+def _document(tree: Tree) -> Tree:
     if tree.data is None:
         tree.data = {}
     if not isinstance(tree.data, dict):
         mark = tree.place(()).value
         message = "must be a mapping of keys such as `name:`, `ssh:` and `hosts:`"
-        raise ConfigProblems([Problem(mark, message, mark.text.strip())], path=path)
+        raise ConfigProblems([Problem(mark, message, mark.text.strip())], path=tree.path)
     return tree
 
 
@@ -107,6 +116,9 @@ def _placed(finding: Finding, tree: Tree) -> Problem:
     there = finding.keys in tree.places
     mark = place.value if there and not finding.at_key else place.key
     offending = place.raw if there else ""
+    if not there and place == tree.place(()):
+        # About a default: there is no line to show.
+        mark = Mark(tree.path)
     if finding.secret:
         mark, offending = replace(mark, text=""), ""
     return Problem(mark, finding.message, offending, spell(finding.keys), finding.hint)

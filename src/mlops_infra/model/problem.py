@@ -42,6 +42,18 @@ class Problem:
         hint = f" ({self.hint})" if self.hint else ""
         return f"{self.mark}: {self.message}{hint}"
 
+    def as_object(self) -> dict[str, str | int]:
+        """The shape of docs/reference/json.md."""
+        return {
+            "file": str(self.mark.file),
+            "line": self.mark.line,
+            "column": self.mark.column,
+            "message": self.message,
+            "path": self.path,
+            "offending": self.offending,
+            "hint": self.hint,
+        }
+
     def excerpt(self) -> str:
         """The line with a caret below the place; empty where there is no line to show."""
         if not self.mark.text.strip():

@@ -15,9 +15,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
+from mlops_infra.errors import ConfigError
 from mlops_infra.model.problem import ConfigProblems, Mark, Problem
 
-__all__ = ["Keys", "Place", "Tree", "read_tree", "spell"]
+__all__ = ["Keys", "Place", "Tree", "parse_tree", "read_tree", "spell"]
 
 Keys = tuple[str | int, ...]
 """The way to a value: `("hosts", "masters", 1, "address")`."""
@@ -62,18 +63,17 @@ def spell(keys: Keys) -> str:
     return text
 
 
-def read_tree(path: Path, shown: Path | None = None) -> Tree:
-    """Reads the file; `shown` names it in messages. Raises ConfigProblems where it is missing or not YAML."""
-    shown = shown or path
+def read_tree(path: Path) -> Tree:
+    """Reads the file. Raises ConfigError where it is missing, ConfigProblems where it is unreadable or not YAML."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise _unreadable(error, shown) from error
+        raise _unreadable(error, path) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         message = "is not UTF-8 text: save the file as UTF-8"
-        raise ConfigProblems([Problem(Mark(shown, line, 1), message)], path=shown) from error
-    return parse_tree(text, shown)
+        raise ConfigProblems([Problem(Mark(path, line, 1), message)], path=path) from error
+    return parse_tree(text, path)
 
 
 def parse_tree(text: str, path: Path) -> Tree:
@@ -96,13 +96,10 @@ def parse_tree(text: str, path: Path) -> Tree:
     return builder.tree
 
 
-def _unreadable(error: OSError, path: Path) -> ConfigProblems:
+def _unreadable(error: OSError, path: Path) -> ConfigError:
     if isinstance(error, FileNotFoundError):
-        problems = ConfigProblems([Problem(Mark(path), "there is no such file")], path=path)
-        problems.brief = f"there is no {path}"
-        problems.details = ""
-        problems.remedy = "write one with `mlops-infra init`, or name yours with `--config FILE`"
-        return problems
+        remedy = "write one with `mlops-infra init`, or name yours with `--config FILE`"
+        return ConfigError(f"there is no {path}", remedy=remedy)
     return ConfigProblems([Problem(Mark(path), f"cannot be read: {error.strerror}")], path=path)
 
 
