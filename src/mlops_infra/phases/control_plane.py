@@ -32,7 +32,7 @@ def control_plane_phase(cluster: Cluster, context: PhaseContext) -> Phase:
         if host.name != seed:
             steps.append(_join_step(cluster, host, seed, previous))
             previous = host.name
-    return Phase(NAME, "Control plane", tuple(steps))
+    return Phase(NAME, "Control plane", tuple(steps), quorum=True)
 
 
 def _seed_step(cluster: Cluster, host: Host) -> Step:

@@ -1,0 +1,270 @@
+"""What must hold before anything is done: questions that ride in the one exchange, and a verdict on the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from mlops_infra.core import Command, Facts, Probe, System, SystemFact
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import Host
+from mlops_infra.phases.distribution import ARCHITECTURES, SUPPORTED, is_supported
+from mlops_infra.phases.ports import ours_on, ways_from
+from mlops_infra.phases.releases import minor_of
+from mlops_infra.render import render
+
+__all__ = ["Finding", "judge", "probes"]
+
+Severity = Literal["refuse", "warn", "note"]
+
+_MIB = 1024 * 1024
+_NEEDS: Mapping[str, tuple[int, int, int]] = {
+    # CPUs, memory in MiB (kubeadm asks 1700 of a control plane; domain.md 1.6), free disk in MiB below /var/lib.
+    "lb": (1, 256, 512),
+    "master": (2, 1700, 4096),
+    "worker": (1, 1000, 4096),
+}
+_SKEW_WARN, _SKEW_REFUSE = 1.0, 30.0
+"""Seconds against the median: etcd and certificates suffer from the second (k0sctl's bound)."""
+_CGROUP_V1_GONE = 35
+"""The minor from which a kubelet refuses cgroup v1 by default (kubernetes#134298)."""
+_DOCKER_BRIDGE = "02:42:"
+"""docker0's address is made from its network's: the same on many hosts, and no clone's sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What preflight has to say. `refuse`: nothing is written while it holds; `host` is empty where it is about all."""
+
+    host: str
+    severity: Severity
+    brief: str
+    cause: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The answers of the script of one host."""
+
+    prepared: bool
+    kubeadm: bool
+    dropins: tuple[str, ...] = ()
+    disk: int | None = None
+    listening: frozenset[int] = frozenset()
+    ways: tuple[tuple[str, int, str], ...] = ()
+    outbound: tuple[tuple[str, int, str], ...] = ()
+    untold: tuple[str, ...] = ()
+
+
+def probes(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
+    """The questions for one host. On a host that is ours already the script ends after three looks at files."""
+    return frozenset({System(), _command(cluster, host)})
+
+
+def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) -> tuple[Finding, ...]:
+    """Findings over the facts of the hosts that answered, worst first. With `adopt` a foreign cluster is no finding."""
+    found: list[Finding] = []
+    systems = {n: s for n, f in facts.items() if (s := f.value(System())) is not None}
+    for host in cluster.all_hosts:
+        if host.name in systems:
+            found += _machine(cluster, host, systems[host.name])
+        answer = facts[host.name].value(_command(cluster, host)) if host.name in facts else None
+        if answer is not None:
+            found += _state(cluster, host, _parsed(answer.stdout), adopt=adopt)
+    found += _clocks(systems)
+    found += _clones(systems)
+    order = {"refuse": 0, "warn": 1, "note": 2}
+    return tuple(sorted(found, key=lambda f: order[f.severity]))
+
+
+def _command(cluster: Cluster, host: Host) -> Command:
+    text = render("hosts/preflight.sh.j2", ways=ways_from(cluster, host), outbound=_outbound(cluster, host))
+    return Command("preflight", text, timeout=20)
+
+
+def _machine(cluster: Cluster, host: Host, system: SystemFact) -> Iterator[Finding]:
+    role = cluster.role(host.name)
+    if not is_supported(system.os_id, system.os_version):
+        known = ", ".join(f"{name.capitalize()} {version}" for name, version, _ in SUPPORTED)
+        yield Finding(
+            host.name,
+            "refuse",
+            f"{system.os_id or 'an unknown system'} {system.os_version} is not supported".replace("  ", " "),
+            "mlops-infra knows package names and services of a few releases, and guesses none",
+            f"install one of {known}",
+        )
+    if system.arch not in ARCHITECTURES:
+        yield Finding(host.name, "refuse", f"the architecture {system.arch} is not supported", "", "use amd64 or arm64")
+    cpus, memory, _ = _NEEDS[role]
+    if system.cpus < cpus:
+        yield Finding(
+            host.name, "refuse", f"{system.cpus} CPU, a {role} needs {cpus}", "", "give the machine more CPUs"
+        )
+    if system.memory < memory * _MIB:
+        has = system.memory // _MIB
+        yield Finding(host.name, "refuse", f"{has} MiB of memory, a {role} needs {memory}", "", "give it more memory")
+    if system.cgroup_version == 1 and role != "lb":
+        minor = minor_of(cluster.versions.kubernetes)
+        gone = minor >= _CGROUP_V1_GONE
+        yield Finding(
+            host.name,
+            "refuse" if gone else "note",
+            f"cgroup v1{'' if gone else ' is in use'}: Kubernetes 1.{_CGROUP_V1_GONE} and later refuse it",
+            "the kernel was started with the old hierarchy",
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    if host.node_address not in system.addresses:
+        yield Finding(
+            host.name,
+            "refuse",
+            f"{host.node_address} is not an address of this machine",
+            f"it has {', '.join(system.addresses) or 'none'}",
+            "correct `address`, or name the inner one as `internal_address`",
+        )
+
+
+def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterator[Finding]:
+    role = cluster.role(host.name)
+    if said.kubeadm and not said.prepared and not adopt:
+        yield Finding(
+            host.name,
+            "refuse",
+            "this host is part of a cluster that mlops-infra did not build",
+            "kubeadm's files are there, and no manifest of ours",
+            "to take it over: mlops-infra up --adopt; to start afresh: kubeadm reset --force on the host",
+        )
+    for path in said.dropins:
+        yield Finding(
+            host.name,
+            "refuse",
+            f"{path} names containerd's CRI section",
+            "containerd 1.7 replaces whole sections on import: the sandbox image, the cgroup driver or mirrors are lost",
+            "move its settings to `containerd.config` in cluster.yaml and remove the file",
+        )
+    if said.prepared:
+        return
+    needed = _NEEDS[role][2]
+    if said.disk is not None and said.disk < needed:
+        yield Finding(
+            host.name, "refuse", f"{said.disk} MiB free below /var/lib, a {role} needs {needed}", "", "make room there"
+        )
+    if not said.kubeadm:
+        for port in sorted(said.listening & ours_on(cluster, role)):
+            yield Finding(
+                host.name,
+                "refuse",
+                f"port {port} is taken",
+                "another program listens there",
+                f"ss -ltnp 'sport = :{port}'",
+            )
+    yield from _ways(cluster, host, said)
+
+
+def _ways(cluster: Cluster, host: Host, said: _Said) -> Iterator[Finding]:
+    names = {h.node_address: h.name for h in cluster.all_hosts}
+    for address, port, outcome in said.ways:
+        if outcome in ("silent", "prohibited"):
+            yield Finding(
+                host.name,
+                "warn",
+                f"no way to {names.get(address, address)} port {port}: {outcome}",
+                "a firewall between the hosts or on one of them, or the other host is down",
+                f"allow tcp {port} from {host.node_address} to {address}",
+            )
+        elif outcome == "untold":
+            yield Finding(host.name, "note", f"it could not be told whether {address} port {port} can be reached")
+    for name, port, outcome in said.outbound:
+        if outcome not in ("open", "untold"):
+            yield Finding(
+                host.name,
+                "refuse",
+                f"{name} port {port} cannot be reached: {outcome}",
+                "no way out to where packages or images come from",
+                "open the way, or name mirrors in cluster.yaml (`mirrors:`)",
+            )
+    for text in said.untold:
+        yield Finding(host.name, "note", text)
+
+
+def _clocks(systems: Mapping[str, SystemFact]) -> Iterator[Finding]:
+    if len(systems) < 2:
+        return
+    middle = median(s.clock for s in systems.values())
+    for name, system in systems.items():
+        skew = system.clock - middle
+        if abs(skew) > _SKEW_WARN:
+            yield Finding(
+                name,
+                "refuse" if abs(skew) > _SKEW_REFUSE else "warn",
+                f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the others",
+                "no time synchronisation, or one that does not reach its server",
+                "timedatectl status; chronyc tracking",
+            )
+
+
+def _clones(systems: Mapping[str, SystemFact]) -> Iterator[Finding]:
+    def shared(what: str, values: Mapping[str, tuple[str, ...]], severity: Severity, remedy: str) -> Iterator[Finding]:
+        owners: dict[str, list[str]] = {}
+        for name, several in values.items():
+            for value in dict.fromkeys(several):
+                owners.setdefault(value, []).append(name)
+        for value, names in owners.items():
+            if len(names) > 1:
+                brief = f"the same {what} as {', '.join(names[:-1])}: {value}"
+                yield Finding(names[-1], severity, brief, "the machines are clones of one another", remedy)
+
+    macs = {
+        n: tuple(m for m in s.macs if m.strip("0:") and not m.lower().startswith(_DOCKER_BRIDGE))
+        for n, s in systems.items()
+    }
+    yield from shared(
+        "hostname", {n: (s.hostname,) for n, s in systems.items()}, "warn", "hostnamectl set-hostname NAME"
+    )
+    ids = {n: (s.machine_id,) for n, s in systems.items() if s.machine_id}
+    remedy = "rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot"
+    yield from shared("machine-id", ids, "refuse", remedy)
+    yield from shared("MAC address", macs, "refuse", "give the virtual machine a MAC address of its own")
+
+
+def _outbound(cluster: Cluster, host: Host) -> tuple[tuple[str, int], ...]:
+    """Names and ports of where packages (and, on nodes, images) come from."""
+    node = cluster.role(host.name) != "lb"
+    urls = [m.url for m in cluster.mirrors.apt]
+    if not urls and node:
+        urls = ["https://pkgs.k8s.io", "https://download.docker.com"]
+    if node:
+        registries = dict.fromkeys(("registry.k8s.io", *(("ghcr.io",) if cluster.network.cni == "flannel" else ())))
+        urls += [cluster.mirrors.registries.get(name, f"https://{name}") for name in registries]
+    found = []
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.hostname:
+            found.append((parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)))
+    return tuple(dict.fromkeys(found))
+
+
+def _parsed(stdout: str) -> _Said:
+    lists: dict[str, list[str]] = {}
+    for line in stdout.splitlines():
+        key, _, value = line.partition(" ")
+        lists.setdefault(key, []).append(value.strip())
+    disk = lists.get("disk")
+    return _Said(
+        prepared=lists.get("prepared") == ["yes"],
+        kubeadm=lists.get("kubeadm") == ["yes"],
+        dropins=tuple(lists.get("dropin", ())),
+        disk=int(disk[0]) // 1024 if disk and disk[0].isdigit() else None,
+        listening=frozenset(int(port, 16) for port in lists.get("listen", ())),
+        ways=tuple(_way(text) for text in sorted(lists.get("way", ()))),
+        outbound=tuple(_way(text) for text in sorted(lists.get("outbound", ()))),
+        untold=tuple(lists.get("untold", ())),
+    )
+
+
+def _way(text: str) -> tuple[str, int, str]:
+    address, port, outcome = text.split()
+    return address, int(port), outcome
