@@ -54,3 +54,5 @@ class Phase:
     title: str
     steps: tuple[Step, ...]
     failure: FailurePolicy = FailurePolicy()
+    quorum: bool = False
+    """Refuse what is disruptive here when fewer than a majority of the etcd members would remain."""

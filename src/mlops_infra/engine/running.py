@@ -1,0 +1,97 @@
+"""A schedule at work: groups of steps in threads, until none is left or the run is stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from mlops_infra.core import API, Event, EventKind, Step, StepResult
+from mlops_infra.engine.apply import Group, GroupRun, Program
+from mlops_infra.engine.connect import MAX_THREADS
+from mlops_infra.engine.exchange import Exchanges
+from mlops_infra.engine.observation import ADMIN_KUBECONFIG
+from mlops_infra.engine.operations_run import OperationsRun
+from mlops_infra.engine.planner import is_settled
+from mlops_infra.engine.schedule import Schedule
+from mlops_infra.errors import InfraError
+
+__all__ = ["run_schedule"]
+
+
+def run_schedule(
+    schedule: Schedule, program: Program, exchanges: Exchanges, *, stopped: Callable[[], str]
+) -> tuple[StepResult, ...]:
+    """Run until nothing is left. Once `stopped` says why, nothing more is begun and what flies may end."""
+    threads = min(MAX_THREADS, len(program.asked.hosts) + 4)
+    with ThreadPoolExecutor(threads, thread_name_prefix="step") as pool:
+        flying: dict[Future[list[StepResult]], tuple[Step, ...]] = {}
+        while not schedule.done:
+            if why := stopped():
+                schedule.stop(why)
+            for group in schedule.ready():
+                unfinished = schedule.pending_on(group[0].host)
+                flying[pool.submit(_run_group, group, unfinished, program, exchanges)] = group
+            if not flying:
+                continue
+            ended, _ = wait(flying, return_when=FIRST_COMPLETED)
+            for future in ended:
+                flying.pop(future)
+                schedule.finish(future.result())
+    return schedule.ordered_results()
+
+
+def _run_group(
+    steps: tuple[Step, ...], unfinished: tuple[Step, ...], program: Program, exchanges: Exchanges
+) -> list[StepResult]:
+    """One group in its own thread. Every way out gives each of its steps a result."""
+    world = exchanges.world
+    if all(is_settled(s, world.of(s.host)) for s in steps):
+        group = Group(steps, steps[0].host)
+        group.end_rest()
+        return _told(group, exchanges)
+    host = _machine(steps[0], exchanges)
+    group = Group(steps, host or steps[0].host, unfinished)
+    if host is None:
+        cause = "No API server is up, or none can be reached."
+        group.fail(steps[0], InfraError("no master answers for the API", cause=cause, remedy="mlops-infra status"))
+        return _told(group, exchanges)
+    for step in steps:
+        exchanges.emit(Event(time.time(), EventKind.STEP_STARTED, host, step.id))
+    run = GroupRun(program, exchanges, group)
+    run.apply_resources()
+    if not group.failed and steps[-1].operations:
+        OperationsRun(run, steps[-1]).run_all()
+    group.end_rest()
+    return _told(group, exchanges)
+
+
+def _machine(step: Step, exchanges: Exchanges) -> str | None:
+    """Where a step runs: its host; for the API the master that answers, else one that has a kubeconfig."""
+    if step.host != API:
+        return step.host
+    world = exchanges.world
+    able = [m for m in exchanges.masters if world.of(m).value(ADMIN_KUBECONFIG) is not None]
+    known = [m for m in able if m == world.api_host]
+    for master in [*known, *able]:
+        try:
+            exchanges.connections.session(master)
+            return master
+        except InfraError:
+            continue
+    return None
+
+
+def _told(group: Group, exchanges: Exchanges) -> list[StepResult]:
+    results = [group.results[step.id] for step in group.steps]
+    for result in results:
+        exchanges.journal.record(
+            "step_ended",
+            phase=result.id.phase,
+            host=result.id.host,
+            outcome=result.outcome,
+            changed=result.changed,
+            brief=result.brief,
+        )
+        exchanges.emit(Event(time.time(), EventKind.STEP_ENDED, group.host, result.id, result.brief, result.outcome))
+    return results
