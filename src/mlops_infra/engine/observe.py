@@ -1,7 +1,7 @@
 """Any set of probes as one POSIX sh script: one fork a kind, whatever their number.
 
 The answer is lines of tab-separated records, `kind, number, mark, …`, between `BEGIN <nonce> <protocol>` and
-`END <nonce> <count>`. Marks: `=` an answer, `-` absent, `!` unreadable, `?` unknown. What is free text (files, output of
+`END <nonce> <count>`. Marks: `=` an answer, `-` absent, `!` unreadable. What is free text (files, output of
 commands, API objects) travels in one record, base64 of frames that start and end with the nonce. `engine.parse` reads
 it back; both number the probes with `numbered`.
 """

@@ -84,7 +84,7 @@ q_sha() {
   plain
 }"""
 
-# Not by the shell's `read`: dash and busybox read byte by byte, and the kernel ends a number read so after its first digit.
+# Not by `read`: dash and busybox read byte by byte, and the kernel ends a number of /proc/sys after its first digit.
 _SYSCTL = r"""
 q_sysctl() {
   k=$#

@@ -11,6 +11,7 @@ from mlops_infra.transport.target import Target
 
 __all__ = [
     "AuthFailed",
+    "BastionProblem",
     "HostKeyChanged",
     "HostKeyUnknown",
     "KeyFileProblem",
@@ -68,6 +69,12 @@ class HostKeyChanged(TransportError):
     """The host showed another key than the pinned one. Never retried."""
 
     fingerprint: str = ""
+    kind: str = ""
+    """Type of the key that it showed."""
+
+
+class BastionProblem(TransportError):
+    """The bastion in front of the host cannot be used; `__cause__` is its own error."""
 
 
 class SudoDenied(TransportError):
