@@ -140,6 +140,10 @@ class FlatRepository:
         ]
         return "\n".join(lines) + "\n"
 
+    def packages(self) -> tuple[str, ...]:
+        """The file names of what is there, sorted."""
+        return tuple(sorted(deb.name for deb in self.directory.glob("*.deb")))
+
     def has(self, *names: str) -> bool:
         """Whether a package of each name is there and the repository is signed."""
         if not (self.directory / "InRelease").exists():

@@ -10,12 +10,14 @@ from typing import Any
 from mlops_infra.lab.mirror.apt_repository import FlatRepository, SigningKey
 from mlops_infra.lab.mirror.cache import Cache
 from mlops_infra.lab.mirror.oci import RegistryStore
+from mlops_infra.lab.paths import cache
 
 __all__ = ["MirrorLayout", "default_directory"]
 
 
 def default_directory() -> Path:
-    return Path.home() / ".cache" / "mlops-infra" / "lab" / "mirror"
+    """`~/.cache/mlops-infra/lab/mirror` (or below XDG_CACHE_HOME): one mirror serves all labs of this machine."""
+    return cache() / "mirror"
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class MirrorServer:
         if shutil.which("docker-registry") is None:
             raise MirrorError("docker-registry is not installed", remedy="apt-get install docker-registry")
         self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "registry.json").write_text(json.dumps(self._registry_config(), indent=1))
         for name, port, command in self._daemons():
             process = _Process(self.home / f"{name}.pid")
             log = self.home / f"{name}.log"
@@ -100,6 +101,12 @@ class MirrorServer:
         """Ends both processes; nothing happens when they do not run."""
         for name, _, _ in self._daemons():
             _Process(self.home / f"{name}.pid").stop()
+
+    def wait(self) -> None:
+        """Returns when one of the processes has ended; raises MirrorError then, for neither ends by itself."""
+        while self.running():
+            time.sleep(0.5)
+        raise MirrorError("one of the mirror's processes ended", remedy=f"look at the logs in {self.home}")
 
     def running(self) -> bool:
         return all(_Process(self.home / f"{name}.pid").pid() for name, _, _ in self._daemons())
@@ -115,8 +122,6 @@ class MirrorServer:
         module = "mlops_infra.lab.mirror.httpd"
         http = [sys.executable, "-m", module, str(self.directory), self.address, str(self.files_port)]
         registry = ["docker-registry", "serve", str(self.home / "registry.json")]
-        if self.home.exists():
-            (self.home / "registry.json").write_text(json.dumps(self._registry_config(), indent=1))
         return (("httpd", self.files_port, http), ("registry", self.registry_port, registry))
 
     def _registry_config(self) -> dict[str, object]:
