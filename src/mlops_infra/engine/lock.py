@@ -29,7 +29,7 @@ SILENCE = 30
 ANSWER = 20.0
 _SAID = "mlops-infra-lock"
 
-HOLD_COMMAND = 'umask 077; IFS= read -r n m; s=$(head -c "$n"); eval "$s"'
+HOLD_COMMAND = 'umask 077; read -r n m; s=$(head -c "$n"); eval "$s"'
 """Reads how long the holder's script and the observe script are, then the first, and becomes it.
 
 Not `sh -s`: a shell may read its script ahead from a pipe, and would swallow what follows.
