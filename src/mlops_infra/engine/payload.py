@@ -75,15 +75,11 @@ def compile_result_query(batch: Batch) -> bytes:
 def _pieces(batch: Batch, works: tuple[Work, ...]) -> tuple[Piece, ...]:
     """Works as the script sees them; an action tells which handlers it makes necessary."""
     numbers = {work.resource: n for n, work in enumerate(works) if work.kind == "handler"}
-    notified = {c.resource: tuple(numbers[h.id] for h in c.notifies if h.id in numbers) for c in batch.changes}
-    for change in batch.changes:
-        restarts = {f"reload:{h.id.removeprefix('restart:')}" for h in batch.handlers if h.id.startswith("restart:")}
-        lost = [h for h in change.notifies if h.id in restarts]
-        notified[change.resource] += tuple(numbers[h.id.replace("reload:", "restart:", 1)] for h in lost)
-    return tuple(
-        Piece(n, work.kind, work.action, tuple(sorted(set(notified.get(work.resource, ())))))
-        for n, work in enumerate(works)
-    )
+    # A reload that merged into a restart is found under the restart's name.
+    numbers |= {f"reload:{i.removeprefix('restart:')}": n for i, n in numbers.items() if i.startswith("restart:")}
+    notified = [tuple(sorted({numbers[h.id] for h in c.notifies})) for c in batch.changes for _ in c.actions]
+    notified += [()] * (len(works) - len(notified))
+    return tuple(Piece(n, w.kind, w.action, to) for n, (w, to) in enumerate(zip(works, notified, strict=True)))
 
 
 def _tar(members: dict[str, bytes]) -> bytes:
