@@ -85,6 +85,8 @@ def _value(kind: str, item: Mapping[str, Any], keys: Keys, raw: str) -> tuple[st
             f'put it in quotes: "{raw or given}"',
         )
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
+        if str(keys[-1]).endswith("node_port"):
+            return f"`{name}` is {given}: NodePorts lie between 30000 and 32767", ""
         if str(keys[-1]).endswith("port"):
             return f"`{name}` is {given}: a port lies between 1 and 65535", ""
         said = str(item["msg"]).removeprefix("Input should be ")

@@ -146,7 +146,7 @@ def _validate(tree: Tree, problems: list[Problem]) -> tuple[Cluster | None, set[
         for keys in sorted(wrong, key=lambda k: [(isinstance(x, str), x) for x in k], reverse=True):
             data = _mended(data, keys, missing=wrong[keys]["type"] == "missing")
             if data is None:
-                break
+                return None, reported
     return None, reported
 
 

@@ -118,7 +118,7 @@ def _syntax_problem(error: Exception, path: Path, lines: list[str]) -> Problem:
         hint = "indent with spaces, YAML allows no tabs there"
     elif "mapping values are not allowed" in said:
         hint = "check the indentation, and put text that holds `: ` in quotes"
-    elif "single document" in said:
+    elif "another document" in said:
         hint = "one file holds one cluster: remove the second `---`"
     elif "could not find expected ':'" in said:
         hint = "a key is followed by a colon and a space"
