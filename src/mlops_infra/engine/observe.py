@@ -183,7 +183,8 @@ def _api(asked: tuple[Probe[Any], ...], api: ApiEndpoint) -> Iterator[str]:
         return
     yield f"if q_api_ready {quote(api.server)} {quote(api.kubeconfig)}; then"
     if objects:
-        documents = "\n---\n".join(json.dumps(_document(p)) for p in objects)
+        # A stream of JSON: with `---` between them kubectl takes them for JSON as well, and stops at the first dash.
+        documents = "\n".join(json.dumps(_document(p)) for p in objects)
         yield f"q_api_objects {quote(documents)}"
     for number, probe in lists:
         selector = quote(_word(probe.selector)) if probe.selector else "''"
