@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mlops_infra.app.context import SiteContext, open_site
 from mlops_infra.app.inputs import phase_context
+from mlops_infra.app.judgement import asked_first, problems_of, remarks_of
 from mlops_infra.app.secrets import resolve
-from mlops_infra.app.status import PHASE as STATUS
-from mlops_infra.app.status import Status, status_of, status_phase
-from mlops_infra.core import API, Emit, Event, Phase, Plan, Secret, Step, StepId
+from mlops_infra.app.status import Status, status_of, status_questions
+from mlops_infra.core import API, Emit, Phase, Plan, Probe, Secret, Step, StepId
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.observation import Observation
 from mlops_infra.engine.run import Engine, Settings
@@ -22,12 +23,15 @@ from mlops_infra.engine.selection import Selection
 from mlops_infra.errors import ExitCode, UsageError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.catalogue import phases_for
+from mlops_infra.phases.preflight import Finding, judge
+from mlops_infra.phases.seed import choose_seed
 from mlops_infra.transport import targets
 from mlops_infra.transport.ssh import SshTransport
 
 __all__ = ["Asked", "Platform", "exit_code_of_plan", "open_platform", "scope"]
 
 SUDO_PASSWORD = "sudo"  # noqa: S105 - the name of the secret
+Questions = Mapping[str, frozenset[Probe[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,53 +39,116 @@ class Asked:
     """What a command was asked for: which file, and how much of the platform.
 
     `phases`: names of phases, which bring what they need with them; None for all. `limit`: names of hosts.
-    `looks_only`: nothing but the questions of `status`.
+    `adopt`: a cluster that somebody else built may be taken over.
     """
 
     config: Path
     lab: bool = False
     limit: tuple[str, ...] = ()
     phases: frozenset[str] | None = None
-    looks_only: bool = False
+    adopt: bool = False
 
 
-@dataclass(slots=True)
 class Platform:
-    """Use with `open_platform`. `phases` are those of the product, without the questions of `status`."""
+    """Use with `open_platform`. Looks as often as it likes; an engine applies once."""
 
-    context: SiteContext
-    phases: tuple[Phase, ...]
-    engine: Engine
-    selection: Selection
+    def __init__(self, context: SiteContext, asked: Asked, transport: SshTransport, emit: Emit) -> None:
+        self.context = context
+        self.asked = asked
+        self.phases: tuple[Phase, ...] = ()
+        self.findings: tuple[Finding, ...] = ()
+        self._transport = transport
+        self._emit = emit
+        self._engine: Engine | None = None
 
     @property
     def cluster(self) -> Cluster:
         return self.context.cluster
 
     @property
-    def shown(self) -> tuple[Phase, ...]:
-        """The phases and steps of this run, for progress."""
-        cut = (replace(p, steps=tuple(s for s in p.steps if self.selection.takes(s.id))) for p in self.phases)
-        return tuple(phase for phase in cut if phase.steps)
-
-    def plan(self) -> Plan:
-        """What would be done, with notes on what was seen beside it."""
-        plan = self.engine.plan()
-        orphans = self.status().orphans
-        notes = tuple(f"{name} is a node but not in cluster.yaml: it is left alone" for name in orphans)
-        return replace(plan, notes=(*plan.notes, *notes))
-
-    def observe(self) -> Observation:
-        return self.engine.observe()
-
-    def status(self) -> Status:
-        """What the latest observation says."""
-        seen = self.engine.observation or self.engine.observe()
-        return status_of(self.cluster, seen, self.context.site, self.notes)
+    def engine(self) -> Engine:
+        """Of the phases, once `plan` or `look` was called."""
+        if self._engine is None:
+            raise RuntimeError("nothing was looked at yet")
+        return self._engine
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def shown(self) -> tuple[Phase, ...]:
+        """The phases and steps of this run, for progress."""
+        taken = self.engine.settings.selection.takes
+        cut = (replace(p, steps=tuple(s for s in p.steps if taken(s.id))) for p in self.phases)
+        return tuple(phase for phase in cut if phase.steps)
+
+    @property
+    def hosts_meant(self) -> int:
+        """How many hosts a look over this selection speaks to."""
+        named = self.engine.settings.selection.hosts
+        return sum(1 for h in self.cluster.all_hosts if named is None or h.name in named)
+
+    def plan(self) -> Plan:
+        """What would be done. Preflight's refusals are among the problems, its warnings and orphans among the notes."""
+        questions = _merged(status_questions(self.cluster), asked_first(self.cluster))
+        plan = self._plan_with(None, questions)
+        seen = self._seen()
+        seed = choose_seed(self.cluster, seen.facts)
+        if seed != self.cluster.hosts.masters[0].name:
+            # The cluster lives on another master than the file's first: steps that join through it look different.
+            self.engine.close()
+            plan = self._plan_with(seed, questions)
+            seen = self._seen()
+        self.findings = judge(self.cluster, seen.facts, adopt=self.asked.adopt)
+        return replace(
+            plan,
+            problems=(*plan.problems, *problems_of(self.findings)),
+            notes=(*plan.notes, *remarks_of(self.findings), *self._orphan_notes()),
+        )
+
+    def look(self, more: Questions | None = None) -> Observation:
+        """Asks for the status only, and for `more`; on the hosts of `--limit` where there is one."""
+        if self._engine is None:
+            cluster = self.cluster
+            everyone = tuple(Step("look", h.name) for h in cluster.all_hosts)
+            self._engine = self._engine_for((Phase("look", "Look", everyone),))
+        return self.engine.observe(_merged(status_questions(self.cluster), more or {}))
+
+    def status(self) -> Status:
+        """What the latest look says."""
+        return status_of(self.cluster, self._seen(), self.context.site, self._warnings())
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._transport.close()
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _plan_with(self, seed: str | None, questions: Questions) -> Plan:
+        self.phases = tuple(phases_for(self.cluster, phase_context(self.context, seed)))
+        self._engine = self._engine_for(self.phases)
+        return self._engine.plan(more=questions)
+
+    def _engine_for(self, phases: tuple[Phase, ...]) -> Engine:
+        cluster, site = self.cluster, self.context.site
+        settings = Settings(
+            cluster.name,
+            tuple(Master(host.name, host.node_address) for host in cluster.hosts.masters),
+            site.runs,
+            scope(phases, self.asked),
+            self._warnings(),
+        )
+        return Engine(self._transport, targets(cluster, site.config.parent), phases, settings, emit=self._emit)
+
+    def _seen(self) -> Observation:
+        seen = self.engine.observation
+        if seen is None:
+            raise RuntimeError("nothing was looked at yet")
+        return seen
+
+    def _warnings(self) -> tuple[str, ...]:
         return tuple(w.message for w in self.context.warnings)
+
+    def _orphan_notes(self) -> tuple[str, ...]:
+        return tuple(f"{n} is a node but not in cluster.yaml: it is left alone" for n in self.status().orphans)
 
 
 @contextmanager
@@ -90,28 +157,35 @@ def open_platform(
 ) -> Iterator[Platform]:
     """Reads the file and makes ready; nothing is connected before the first look. Raises ConfigProblems."""
     context = open_site(asked.config, asked.lab)
-    cluster, site = context.cluster, context.site
-    _check_limit(cluster, asked.limit)
-    site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    transport = _transport(context, ask_sudo_password)
-    questions = status_phase(cluster)
-    phases = () if asked.looks_only else tuple(phases_for(cluster, phase_context(context)))
-    selection = scope((*phases, questions), asked)
-    settings = Settings(
-        cluster.name,
-        tuple(Master(host.name, host.node_address) for host in cluster.hosts.masters),
-        site.runs,
-        selection,
-        tuple(w.message for w in context.warnings),
-    )
-    engine = Engine(
-        transport, targets(cluster, site.config.parent), (*phases, questions), settings, emit=_without_questions(emit)
-    )
+    _check_limit(context.cluster, asked.limit)
+    context.site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    platform = Platform(context, asked, _transport(context, ask_sudo_password), emit)
     try:
-        with engine:
-            yield Platform(context, phases, engine, selection)
+        yield platform
     finally:
-        transport.close()
+        platform.close()
+
+
+def scope(phases: Iterable[Phase], asked: Asked) -> Selection:
+    """The steps that a command means: the named phases, and all that these stand on; on the named hosts."""
+    hosts = frozenset(asked.limit) or None
+    if asked.phases is None:
+        return Selection(hosts=hosts)
+    steps = {step.id: step for phase in phases for step in phase.steps}
+    meant = _closure(steps, {s for s in steps if s.phase in asked.phases and (hosts is None or s.host in hosts)})
+    return Selection(
+        hosts=hosts or frozenset({s.host for s in meant} | {API}), phases=frozenset({s.phase for s in meant})
+    )
+
+
+def exit_code_of_plan(plan: Plan, hosts: int) -> ExitCode:
+    """4 beats 3 beats 2: nothing answers, some hosts cannot be judged, there is something to do."""
+    silent = {p.host for p in plan.problems if p.unreachable}
+    if hosts and len(silent) >= hosts:
+        return ExitCode.UNREACHABLE
+    if plan.problems:
+        return ExitCode.PARTLY
+    return ExitCode.DONE if plan.is_empty else ExitCode.CHANGES
 
 
 def _transport(context: SiteContext, ask: Callable[[], Secret] | None) -> SshTransport:
@@ -128,22 +202,6 @@ def _transport(context: SiteContext, ask: Callable[[], Secret] | None) -> SshTra
     return transport
 
 
-def scope(phases: Iterable[Phase], asked: Asked) -> Selection:
-    """The steps that a command means: the named phases, and all that these stand on; on the named hosts.
-
-    The questions of `status` are always among them.
-    """
-    hosts = frozenset(asked.limit) or None
-    if asked.phases is None:
-        return Selection(hosts=hosts)
-    steps = {step.id: step for phase in phases for step in phase.steps}
-    meant = _closure(steps, {s for s in steps if s.phase in asked.phases and (hosts is None or s.host in hosts)})
-    return Selection(
-        hosts=hosts or frozenset({s.host for s in meant} | {API}),
-        phases=frozenset({s.phase for s in meant} | {STATUS}),
-    )
-
-
 def _closure(steps: dict[StepId, Step], wanted: set[StepId]) -> set[StepId]:
     todo, seen = list(wanted), set(wanted)
     while todo:
@@ -154,14 +212,8 @@ def _closure(steps: dict[StepId, Step], wanted: set[StepId]) -> set[StepId]:
     return seen
 
 
-def exit_code_of_plan(plan: Plan, hosts: int) -> ExitCode:
-    """4 beats 3 beats 2: nothing answers, some hosts cannot be judged, there is something to do."""
-    silent = {p.host for p in plan.problems if p.unreachable}
-    if hosts and len(silent) >= hosts:
-        return ExitCode.UNREACHABLE
-    if plan.problems:
-        return ExitCode.PARTLY
-    return ExitCode.DONE if plan.is_empty else ExitCode.CHANGES
+def _merged(one: Questions, other: Questions) -> dict[str, frozenset[Probe[Any]]]:
+    return {host: one.get(host, frozenset()) | other.get(host, frozenset()) for host in {**one, **other}}
 
 
 def _check_limit(cluster: Cluster, limit: Iterable[str]) -> None:
@@ -169,11 +221,3 @@ def _check_limit(cluster: Cluster, limit: Iterable[str]) -> None:
     for name in limit:
         if name not in names:
             raise UsageError(f"--limit {name}: there is no such host", remedy=f"There are {', '.join(names)}.")
-
-
-def _without_questions(emit: Emit) -> Emit:
-    def pass_on(event: Event) -> None:
-        if event.step is None or event.step.phase != STATUS:
-            emit(event)
-
-    return pass_on

@@ -12,15 +12,12 @@ from mlops_infra.app.kubeconfig import CLUSTER_CA
 from mlops_infra.core import (
     API,
     ApiList,
-    Change,
     Command,
     Facts,
     HostProblem,
-    Phase,
     Probe,
     Stat,
     StatFact,
-    Step,
     Unit,
     UnitFact,
 )
@@ -30,9 +27,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
 from mlops_infra.phases.kubeadm_config import endpoint_port
 
-__all__ = ["PHASE", "Backend", "Balancer", "Member", "Node", "Status", "status_of", "status_phase"]
-
-PHASE = "status"
+__all__ = ["Backend", "Balancer", "Member", "Node", "Status", "parse_backends", "status_of", "status_questions"]
 
 NODES = ApiList("nodes")
 HAPROXY = Unit("haproxy.service")
@@ -45,21 +40,6 @@ perl -MIO::Socket::UNIX -e '
   my $s = IO::Socket::UNIX->new(Peer => "/run/haproxy/admin.sock") or exit 4;
   print $s "show stat\\n"; $s->flush; print while <$s>;'""",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """Questions that want no change: they ride in the exchange that a run makes anyway."""
-
-    id: str
-    title: str
-    asked: frozenset[Probe[Any]]
-
-    def probes(self) -> frozenset[Probe[Any]]:
-        return self.asked
-
-    def diff(self, facts: Facts) -> Change | None:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +99,11 @@ class Status:
     notes: tuple[str, ...] = field(default=())
 
 
-def status_phase(cluster: Cluster) -> Phase:
-    """The questions, as a phase that never has anything to do."""
-    steps = [Step(PHASE, h.name, (_ask("haproxy", HAPROXY, BACKENDS),)) for h in cluster.hosts.lb]
-    steps += [Step(PHASE, h.name, (_ask("master", ETCD_MANIFEST, CLUSTER_CA),)) for h in cluster.hosts.masters]
-    steps.append(Step(PHASE, API, (_ask("nodes", NODES),)))
-    return Phase(PHASE, "Status", tuple(steps))
-
-
-def _ask(name: str, *asked: Probe[Any]) -> _Ask:
-    return _Ask(f"status:{name}", f"status of {name}", frozenset(asked))
+def status_questions(cluster: Cluster) -> dict[str, frozenset[Probe[Any]]]:
+    """By host, and for the API: asked in the exchange that a run makes anyway."""
+    asked: dict[str, frozenset[Probe[Any]]] = {h.name: frozenset({HAPROXY, BACKENDS}) for h in cluster.hosts.lb}
+    asked |= {h.name: frozenset({ETCD_MANIFEST, CLUSTER_CA}) for h in cluster.hosts.masters}
+    return {**asked, API: frozenset({NODES})}
 
 
 def status_of(cluster: Cluster, seen: Observation, site: Site, notes: tuple[str, ...] = ()) -> Status:

@@ -65,9 +65,7 @@ def apply(platform: Platform, plan: Plan) -> Converged:
         return Converged(run, platform.status())
     missing = _admin_conf_wanted(platform, run)
     if run.changed or missing:
-        engine.observe(missing)
-    if platform.engine.observation is not None:
-        _take_kubeconfig(platform, platform.engine.observation)
+        _take_kubeconfig(platform, platform.look(missing))
     return Converged(run, platform.status())
 
 
@@ -75,7 +73,7 @@ def fetch_kubeconfig(platform: Platform) -> Fetched:
     """The kubeconfig, fetched when there is none here or it is not this cluster's. Raises InfraError when no master
     has one."""
     path, server = platform.context.site.kubeconfig, server_url(platform.cluster)
-    seen = platform.engine.observation or platform.engine.observe(_everywhere(platform))
+    seen = platform.look(_everywhere(platform))
     if is_current(path, server, _ca(platform, seen)):
         return Fetched(path, server, None)
     source = _take_kubeconfig(platform, seen)

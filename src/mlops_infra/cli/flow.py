@@ -9,9 +9,11 @@ from mlops_infra.cli.options import Options
 from mlops_infra.errors import ExitCode
 
 if TYPE_CHECKING:
-    from mlops_infra.app.platform import Asked, Platform
+    from collections.abc import Callable
+
+    from mlops_infra.app.platform import Asked
     from mlops_infra.app.up import Converged
-    from mlops_infra.core import Event, Plan
+    from mlops_infra.core import Event, Plan, Secret
     from mlops_infra.ui.output import Output
 
 __all__ = ["converge", "plan", "status"]
@@ -28,37 +30,41 @@ class _Relay:
             self.to(event)
 
 
-def plan(options: Options, *, out_file: Path | None = None) -> int:
+def plan(options: Options, *, out_file: Path | None = None, adopt: bool = False) -> int:
     """Shows what `up` would do. 0: nothing; 2: something; 3, 4: some or all hosts cannot be judged."""
     from mlops_infra.app.platform import exit_code_of_plan, open_platform  # noqa: PLC0415
     from mlops_infra.engine.plan_json import plan_to_dict, plan_to_json  # noqa: PLC0415
     from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
 
     out = _output(options)
-    with open_platform(_asked(options), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
+    with open_platform(_asked(options, adopt=adopt), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
         made = platform.plan()
         out.text(plan_text(made, out.style, all_lines=options.verbose > 0))
         out.answer(plan_to_dict(made))
         if out_file is not None:
             _write_private(out_file, plan_to_json(made))
             out.aside(f"saved: `mlops-infra up {out_file}` applies this plan and no other")
-        return exit_code_of_plan(made, _hosts_meant(platform))
+        return exit_code_of_plan(made, platform.hosts_meant)
 
 
-def converge(options: Options, *, phases: frozenset[str] | None = None, saved: Path | None = None) -> int:
+def converge(
+    options: Options, *, phases: frozenset[str] | None = None, saved: Path | None = None, adopt: bool = False
+) -> int:
     """`up`, of everything or of the named phases and what they need."""
+    from mlops_infra.app.judgement import refuse  # noqa: PLC0415
     from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.app.up import apply, check_saved  # noqa: PLC0415
     from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
     from mlops_infra.ui.progress import Progress  # noqa: PLC0415
 
     out, relay = _output(options), _Relay()
-    with open_platform(_asked(options, phases), emit=relay, ask_sudo_password=_asker(out)) as platform:
+    with open_platform(_asked(options, phases, adopt=adopt), emit=relay, ask_sudo_password=_asker(out)) as platform:
         made = platform.plan()
         if saved is not None:
             check_saved(made, saved)
         if not made.is_empty:
             out.text(plan_text(made, out.style, all_lines=options.verbose > 0))
+            refuse(platform.findings)
             if not out.confirm("Go on?", yes=options.yes or saved is not None):
                 out.aside("Nothing was changed.")
                 return ExitCode.FAILED
@@ -77,24 +83,23 @@ def status(options: Options, *, parts: tuple[str, ...] = (), roles: tuple[str, .
     from mlops_infra.ui.report import PARTS, status_text  # noqa: PLC0415
 
     out = _output(options)
-    with open_platform(_asked(options, looks_only=True), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
-        platform.observe()
+    with open_platform(_asked(options), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
+        platform.look()
         seen = platform.status()
         out.text(status_text(seen, out.style, parts or PARTS, roles))
         out.answer(status_shape(seen))
         silent = {p.host for p in seen.problems}
         if not silent:
             return ExitCode.DONE
-        return ExitCode.UNREACHABLE if len(silent) >= _hosts_meant(platform) else ExitCode.PARTLY
+        return ExitCode.UNREACHABLE if len(silent) >= platform.hosts_meant else ExitCode.PARTLY
 
 
 def _report(out: Output, made: Plan, done: Converged) -> None:
     from mlops_infra.app.shapes import results_shape, status_shape  # noqa: PLC0415
-    from mlops_infra.app.status import PHASE  # noqa: PLC0415
     from mlops_infra.engine.plan_json import plan_to_dict  # noqa: PLC0415
     from mlops_infra.ui.report import results_text, status_text  # noqa: PLC0415
 
-    results = tuple(r for r in done.run.results if r.id.phase != PHASE)
+    results = done.run.results
     if made.is_empty and done.exit_code is ExitCode.DONE:
         out.text(f"Nothing to do: {made.cluster} is as declared.")
     else:
@@ -115,10 +120,10 @@ def _report(out: Output, made: Plan, done: Converged) -> None:
     )
 
 
-def _asked(options: Options, phases: frozenset[str] | None = None, *, looks_only: bool = False) -> Asked:
+def _asked(options: Options, phases: frozenset[str] | None = None, *, adopt: bool = False) -> Asked:
     from mlops_infra.app.platform import Asked  # noqa: PLC0415
 
-    return Asked(options.config, options.lab, options.limit, phases, looks_only)
+    return Asked(options.config, options.lab, options.limit, phases, adopt)
 
 
 def _output(options: Options) -> Output:
@@ -127,13 +132,8 @@ def _output(options: Options) -> Output:
     return Output(as_json=options.json, verbose=options.verbose)
 
 
-def _asker(out: Output):  # type: ignore[no-untyped-def]
+def _asker(out: Output) -> Callable[[], Secret]:
     return lambda: out.ask_secret("sudo password")
-
-
-def _hosts_meant(platform: Platform) -> int:
-    named = platform.selection.hosts
-    return sum(1 for h in platform.cluster.all_hosts if named is None or h.name in named)
 
 
 def _write_private(path: Path, text: str) -> None:

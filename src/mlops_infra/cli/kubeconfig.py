@@ -21,7 +21,7 @@ def kubeconfig(ctx: typer.Context) -> None:
 
     options = options_of(ctx)
     out = Output(as_json=options.json)
-    asked = Asked(options.config, options.lab, options.limit, looks_only=True)
+    asked = Asked(options.config, options.lab, options.limit)
     with open_platform(asked, emit=lambda _: None, ask_sudo_password=lambda: out.ask_secret("sudo password")) as found:
         fetched = fetch_kubeconfig(found)
         if fetched.source:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 
 from mlops_infra.cli.options import Options, options_of
+
+if TYPE_CHECKING:
+    from mlops_infra.model.site import Site
 
 app = typer.Typer(help="Look at earlier runs.")
 
@@ -45,7 +49,7 @@ def show(
     out.answer({"run": run_shape(found, records=True)})
 
 
-def _site(options: Options):  # type: ignore[no-untyped-def]
+def _site(options: Options) -> Site:
     from mlops_infra.model.site import Site  # noqa: PLC0415
 
     return Site(options.config, lab=options.lab)

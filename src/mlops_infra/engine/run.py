@@ -101,16 +101,17 @@ class Engine:
         self.observation = observe_all(self._connections, self._wire, asked, self.settings.masters, self._emit)
         return self.observation
 
-    def plan(self, *, diffs: bool = True) -> Plan:
+    def plan(self, *, diffs: bool = True, more: Mapping[str, frozenset[Probe[Any]]] | None = None) -> Plan:
         """What `apply` would do. With `diffs`, hosts whose changes show better with more answers are asked once more.
 
-        Raises SelectionRefused where the selection needs what is not done.
+        `more` as in `observe`: questions beside those of the phases, in the same exchange. Raises SelectionRefused where
+        the selection needs what is not done.
         """
-        seen = self.observe()
+        seen = self.observe(more)
         check_required(self._steps, self._selected, seen)
         plan = self._plan(seen)
-        if diffs and (more := wanted(plan, seen)):
-            seen = self._second_look(seen, more)
+        if diffs and (better := wanted(plan, seen)):
+            seen = self._second_look(seen, better)
             self.observation = seen
             plan = self._plan(seen)
             if wanted(plan, seen):
