@@ -55,7 +55,13 @@ def parse_answers(stdout: bytes, probes: Iterable[Probe[Any]], nonce: str) -> Fa
     Raises TruncatedAnswer unless the answer begins and ends with the nonce, has as many records as it says, and holds
     nothing but answers to these probes; what a host cannot tell is Absent, Unreadable or Unknown.
     """
-    asked = numbered(probes)
+    try:
+        return _parse(stdout, numbered(probes), nonce)
+    except (ValueError, KeyError, IndexError) as error:
+        raise _bad(f"a record is malformed: {error}") from error
+
+
+def _parse(stdout: bytes, asked: tuple[Probe[Any], ...], nonce: str) -> Facts:
     said = _read(_framed(stdout, nonce), nonce, len(asked))
     answers: dict[Probe[Any], Any] = {}
     api = read_api(said.frames)
