@@ -171,13 +171,21 @@ q_system() {
   r "sys$t$i$t=${t}machine$t$(uname -m)"
   if [ -e /sys/fs/cgroup/cgroup.controllers ]; then v=2; else v=1; fi
   r "sys$t$i$t=${t}cgroup$t$v"
-  for d in /sys/class/net/*; do
-    v=; if ! q_virtual "${d##*/}" && [ -r "$d/address" ]; then
-      { IFS= read -r v <"$d/address"; } 2>/dev/null
-      [ -z "$v" ] || r "sys$t$i$t=${t}mac$t$v"
-    fi
-  done
   if command -v ip >/dev/null 2>&1; then
+    # Not from /sys: in a container that may show the interfaces of the machine around it.
+    o=$(ip -o link show 2>/dev/null)
+    count "$o"
+    for l in $o; do
+      unset IFS; set -- $l
+      v=${2%%:*}
+      if ! q_virtual "${v%%@*}"; then
+        while [ $# -gt 1 ]; do
+          [ "$1" != link/ether ] || { r "sys$t$i$t=${t}mac$t$2"; break; }
+          shift
+        done
+      fi
+    done
+    plain
     o=$(ip -o -4 addr show scope global 2>/dev/null)
     count "$o"
     for l in $o; do
