@@ -1,0 +1,92 @@
+"""`init`, `validate` and `config`, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlops_infra.cli.main import run
+from mlops_infra.model.load import load_cluster
+
+EXAMPLE = Path(__file__).parents[3] / "cluster.yaml"
+HOSTS = ["--lb", "10.0.0.2", "--master", "m1=10.0.0.3", "--worker", "10.0.0.5"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("MLOPS_INFRA_CONFIG", raising=False)
+    monkeypatch.delenv("MLOPS_INFRA_LAB", raising=False)
+    return tmp_path
+
+
+def test_validate_accepts_the_example_and_warns_about_its_age(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["validate", "-c", str(EXAMPLE)]) == 0
+    out, err = capsys.readouterr()
+    assert "mlops, 1 load balancer, 3 masters, 3 workers" in out
+    assert "Kubernetes 1.31 is past its end of life since 2025-11-11" in err
+
+
+def test_validate_tells_every_mistake_and_exits_with_5(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "cluster.yaml").write_text(
+        "name: X\nssh: {usr: a}\nhosts: {masters: [{name: m, address: 10.0.0.1}]}\nnetwork:\n  podSubnett: 10.0.0.0/8\n"
+    )
+    assert run(["validate"]) == 5
+    _, err = capsys.readouterr()
+    assert "cluster.yaml has 3 problems" in err
+    for said in ("cluster.yaml:1:7", "cluster.yaml:2:7", "cluster.yaml:5:3", "did you mean `pod_cidr`?", "^"):
+        assert said in err
+    assert "Traceback" not in err
+
+
+def test_validate_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["validate", "--json", "-c", str(EXAMPLE)]) == 0
+    shape = json.loads(capsys.readouterr().out)
+    assert shape["cluster"] == "mlops"
+    assert shape["warnings"][0]["path"] == "versions.kubernetes"
+
+
+def test_without_a_file_every_command_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["validate"]) == 5
+    assert run(["config", "show"]) == 5
+    assert capsys.readouterr().err.count("mlops-infra init") == 2
+
+
+def test_init_from_options_writes_what_validate_accepts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "--name", "demo", "--user", "me", *HOSTS]) == 0
+    assert run(["validate"]) == 0
+    assert [h.name for h in load_cluster(here / "cluster.yaml").cluster.all_hosts] == ["lb-1", "m1", "worker-1"]
+    assert run(["init", "--name", "demo", "--user", "me", *HOSTS]) == 5
+    assert "--force" in capsys.readouterr().err
+
+
+def test_init_without_hosts_off_a_terminal_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "--user", "me"]) == 64
+    assert "--from-ansible" in capsys.readouterr().err
+
+
+def test_init_from_an_inventory(here: Path) -> None:
+    (here / "hosts.ini").write_text("[k8s-masters]\nm1 ansible_host=10.0.0.1 ansible_user=root\n")
+    assert run(["init", "--from-ansible", "hosts.ini", "-c", "sub/c.yaml"]) == 0
+    assert load_cluster(here / "sub" / "c.yaml").cluster.ssh.user == "root"
+
+
+def test_config_show_for_the_lab_needs_a_lab(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "cluster.yaml").write_text("name: d\nssh: {user: a}\nhosts: {masters: [{name: m, address: 10.0.0.1}]}\n")
+    assert run(["config", "show", "--lab"]) == 5
+    assert "mlops-infra lab up" in capsys.readouterr().err
+    overlay = here / ".mlops-infra" / "lab" / "overlay.yaml"
+    overlay.parent.mkdir(parents=True)
+    overlay.write_text("host: {time_sync: chrony}\n")
+    assert run(["config", "show", "--lab"]) == 0
+    assert "time_sync: chrony" in capsys.readouterr().out
+    assert run(["config", "show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["host"]["time_sync"] == "timesyncd"
+
+
+def test_config_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"].startswith("https://json-schema.org/")
