@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from mlops_infra.engine.observation import (
     MANIFEST,
     Questions,
     is_api_probe,
+    known,
     step_probes,
 )
 from mlops_infra.engine.payload import Batch, BatchResult, Frame
@@ -192,18 +193,24 @@ class GroupRun:
         self.exchanges.observe(self.group.host, self.questions(), api=self.group.scope == API)
 
     def learn(self, result: BatchResult) -> None:
-        self.exchanges.world.learn(self.group.scope, result.facts)
+        world = self.exchanges.world
+        world.learn(self.group.scope, result.facts)
+        if self.group.scope == API and result.facts:
+            world.api_answered(self.group.host if known(result.facts, result.facts) else None)
 
-    def refresh_api(self) -> None:
-        """Steps of a host may judge by the API too: a master is asked, in an exchange of its own."""
-        asked = frozenset(p for s in self.group.steps for p in step_probes(s) if is_api_probe(p))
+    def refresh_api(self, probes: Iterable[Probe[Any]]) -> None:
+        """What a host's step asks of the API is asked of a master that answers, in an exchange of its own.
+
+        Where it was never answered in this run it stays unknown: the host's own files decide.
+        """
+        asked = frozenset(p for p in probes if is_api_probe(p))
         host = self.exchanges.world.api_host
         if asked and host and self.group.scope != API:
             self.exchanges.observe(host, asked, api=True)
 
     def _keep(self, wanted: dict[StepId, list[Change]], result: BatchResult) -> None:
         self.learn(result)
-        self.refresh_api()
+        self.refresh_api(p for s in self.group.steps if s.id in wanted for r in s.resources for p in r.probes())
         for step, changes in wanted.items():
             self.group.changed.setdefault(step, []).extend(c.resource for c in changes)
 

@@ -20,6 +20,7 @@ from mlops_infra.transport.errors import LinkLost, TransportError, TruncatedAnsw
 __all__ = ["ApiClaim", "Connections", "Master", "observe_all", "problem_of", "split_answers"]
 
 MAX_THREADS = 256
+ASKED_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +56,22 @@ class Connections:
         self._emit = emit
         self._sessions: dict[str, Session] = {}
         self._failed: dict[str, InfraError] = {}
-        self._guards = {name: threading.RLock() for name in targets}
+        self._doors = {name: threading.RLock() for name in targets}
+        self._guards = {name: threading.Lock() for name in targets}
+        self._desks = {name: threading.BoundedSemaphore(ASKED_AT_ONCE) for name in targets}
         self._closed = False
 
-    def guard(self, host: str) -> threading.RLock:
-        """Held for as long as an exchange with the host lasts: one at a time."""
+    def guard(self, host: str) -> threading.Lock:
+        """Held for as long as a batch lasts: a host works on one at a time."""
         return self._guards[host]
+
+    def desk(self, host: str) -> threading.BoundedSemaphore:
+        """Held while a host is asked beside its batch: sshd allows ten channels (MaxSessions), we take a few."""
+        return self._desks[host]
 
     def session(self, host: str) -> Session:
         """Raises InfraError: the same one again, without another wait, where the host failed before."""
-        with self._guards[host]:
+        with self._doors[host]:
             if self._closed:
                 raise LinkLost("the run was stopped", host=host)
             if host in self._failed:
@@ -80,7 +87,7 @@ class Connections:
 
     def again(self, host: str, *, attempts: int = 1, pause: float = 1.0) -> Session:
         """Replace a session whose link broke. Raises InfraError when that fails too; then the host is given up."""
-        with self._guards[host]:
+        with self._doors[host]:
             if (old := self._sessions.pop(host, None)) is not None:
                 old.close()
             for left in reversed(range(attempts)):
@@ -178,39 +185,23 @@ def _in_threads(work: Callable[[str], None], hosts: Iterable[str]) -> None:
 def _observe_host(
     connections: Connections, wire: Wire, host: str, probes: frozenset[Probe[Any]], claim: ApiClaim
 ) -> Facts:
-    with connections.guard(host):
-        session = connections.session(host)
-        master = claim.take(host)
-        api = master.endpoint if master else None
-        everything = probes | claim.facts.keys() if master else probes
-        try:
-            found = wire.observe(session, frozenset(everything), api)
-        except (LinkLost, TruncatedAnswer):
-            found = _observe_again(connections, wire, host, frozenset(everything), api=api, claim=claim)
-        except InfraError:
-            claim.settle(host, None) if master else None
-            raise
-        if master:
-            claim.settle(host, found)
-        return split_answers(found, probes)
-
-
-def _observe_again(
-    connections: Connections,
-    wire: Wire,
-    host: str,
-    probes: frozenset[Probe[Any]],
-    *,
-    api: ApiEndpoint | None,
-    claim: ApiClaim,
-) -> Facts:
-    """A look changes nothing, so a broken link is mended once."""
+    session = connections.session(host)
+    master = claim.take(host)
+    api = master.endpoint if master else None
+    everything = frozenset(probes | claim.facts.keys()) if master else probes
     try:
-        return wire.observe(connections.again(host), probes, api)
+        try:
+            found = wire.observe(session, everything, api)
+        except (LinkLost, TruncatedAnswer):
+            # A look changes nothing, so a broken link is mended once.
+            found = wire.observe(connections.again(host), everything, api)
     except InfraError:
-        if api is not None:
+        if master:
             claim.settle(host, None)
         raise
+    if master:
+        claim.settle(host, found)
+    return split_answers(found, probes)
 
 
 def _ask_one_more(
@@ -221,8 +212,7 @@ def _ask_one_more(
         if seen.value(ADMIN_KUBECONFIG) is None or (master := claim.take(host)) is None:
             continue
         try:
-            with connections.guard(host):
-                claim.settle(host, wire.observe(connections.session(host), probes, master.endpoint))
+            claim.settle(host, wire.observe(connections.session(host), probes, master.endpoint))
         except InfraError:
             claim.settle(host, None)
         return

@@ -21,7 +21,8 @@ from mlops_infra.transport.errors import LinkLost, TimedOut, TransportError, Tru
 __all__ = ["Exchanges"]
 
 RECONNECTS = 5
-BUSY_TURNS = 30
+IDLE_DEADLINE = 900.0
+"""Seconds that an earlier batch is waited for: as long as the longest operation may take."""
 PAUSE = 2.0
 
 
@@ -54,7 +55,7 @@ class Exchanges:
     def observe(self, host: str, probes: frozenset[Probe[Any]], *, api: bool = False) -> Facts:
         """Ask one host again (with `api`: through its own API server), and keep the answers."""
         endpoint = self.masters[host].endpoint if api else None
-        with self.connections.guard(host):
+        with self.connections.desk(host):
             found = split_answers(self.wire.observe(self.connections.session(host), probes, endpoint), probes)
         self.world.learn(API if api else host, found)
         if api:
@@ -62,21 +63,24 @@ class Exchanges:
         return found
 
     def mint(self, wanted: Input) -> Mapping[str, Secret]:
-        with self.connections.guard(wanted.host):
+        """What a host tells another, e.g. a token: asked beside whatever batch it is working on."""
+        with self.connections.desk(wanted.host):
             return self.wire.mint(self.connections.session(wanted.host), wanted)
 
     # ------------------------------------------------------------------------------------------------------------
 
+    def wait_until_idle(self, host: str, step: StepId) -> None:
+        """A batch of before may still be at work on the host: it is waited for there, in one exchange."""
+        self.emit(Event(time.time(), EventKind.NOTE, host, step, "an earlier batch is still at work; waiting for it"))
+        self.wire.wait_until_idle(self.connections.session(host), IDLE_DEADLINE)
+
     def _send_when_free(self, host: str, batch: Batch, step: StepId) -> BatchResult:
-        """A batch of before may still be at work there: it is waited for, but not for ever."""
-        for left in reversed(range(BUSY_TURNS)):
-            try:
-                return self.wire.send(self.connections.session(host), batch, self._listener(host, batch, step))
-            except BatchBusy:
-                if left == 0:
-                    raise
-                time.sleep(self.pause)
-        raise AssertionError("at least one turn")
+        heard = self._listener(host, batch, step)
+        try:
+            return self.wire.send(self.connections.session(host), batch, heard)
+        except BatchBusy:
+            self.wait_until_idle(host, step)
+            return self.wire.send(self.connections.session(host), batch, heard)
 
     def _result_of(self, host: str, batch: Batch, error: InfraError) -> BatchResult:
         try:

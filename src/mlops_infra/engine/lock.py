@@ -142,8 +142,7 @@ class RunLock:
 
     def _take(self, host: str, look: Look | None) -> None:
         observe = self._wire.look_script(look) if look else b""
-        with self._connections.guard(host):
-            held = self._connections.session(host).hold(HOLD_COMMAND, compile_holder(self._holder, observe))
+        held = self._connections.session(host).hold(HOLD_COMMAND, compile_holder(self._holder, observe))
         said = held.line(ANSWER)
         if said == f"{_SAID} held":
             self._held[host] = held

@@ -43,7 +43,9 @@ class OperationsRun:
         """False when done already. What is unknown is asked once more; what stays unknown is not tried blindly."""
         standing = self._standing(operation)
         if standing.state is OperationState.UNKNOWN:
-            self._look()
+            # A run that was killed leaves its operation at work there: its end is worth waiting for.
+            self.exchanges.wait_until_idle(self.run.group.host, self.step.id)
+            self._look(operation)
             standing = self._standing(operation)
         if standing.state is OperationState.BROKEN:
             raise InfraError(
@@ -58,9 +60,9 @@ class OperationsRun:
             )
         return standing.state is OperationState.PENDING
 
-    def _look(self) -> None:
+    def _look(self, operation: Operation) -> None:
         self.run.look_again()
-        self.run.refresh_api()
+        self.run.refresh_api(operation.probes)
 
     def _run(self, operation: Operation) -> None:
         self.run.program.quorum.check_operation(self.step, operation, self.exchanges.world)
@@ -100,9 +102,9 @@ class OperationsRun:
         True when it was never begun (the link broke before, or the host restarted) and may be sent again.
         """
         if result.in_doubt:
-            self._look()
-        else:
-            self.run.refresh_api()
+            self._look(operation)
+        elif result.failure is None:
+            self.run.refresh_api(operation.probes)
         failed = result.failure
         standing = Standing(OperationState.UNKNOWN) if failed else self._standing(operation)
         if standing.state is OperationState.DONE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from mlops_infra.core import (
     API,
     Emit,
     Event,
-    Facts,
     Outcome,
     Phase,
     Plan,
@@ -22,7 +21,7 @@ from mlops_infra.core import (
     Unknown,
 )
 from mlops_infra.engine.apply import Program
-from mlops_infra.engine.connect import Connections, Master, observe_all, split_answers
+from mlops_infra.engine.connect import Connections, Master, observe_all
 from mlops_infra.engine.errors import PlanMoved
 from mlops_infra.engine.exchange import Exchanges
 from mlops_infra.engine.journal import Journal, new_run_id, prune
@@ -31,11 +30,12 @@ from mlops_infra.engine.observation import Observation, Questions, all_steps, qu
 from mlops_infra.engine.plan_json import plan_to_json
 from mlops_infra.engine.planner import broken_steps, is_settled, plan_steps, wanted
 from mlops_infra.engine.quorum import Quorum
+from mlops_infra.engine.relook import lock_and_observe
 from mlops_infra.engine.result import RunResult
 from mlops_infra.engine.running import run_schedule
 from mlops_infra.engine.schedule import Schedule
 from mlops_infra.engine.selection import Selected, Selection, check_required, select
-from mlops_infra.engine.wire import Look, ShWire, Wire
+from mlops_infra.engine.wire import ShWire, Wire
 from mlops_infra.engine.world import World
 from mlops_infra.errors import InfraError
 from mlops_infra.transport import Target, Transport
@@ -104,8 +104,8 @@ class Engine:
     def plan(self, *, diffs: bool = True, more: Mapping[str, frozenset[Probe[Any]]] | None = None) -> Plan:
         """What `apply` would do. With `diffs`, hosts whose changes show better with more answers are asked once more.
 
-        `more` as in `observe`: questions beside those of the phases, in the same exchange. Raises SelectionRefused where
-        the selection needs what is not done.
+        `more` as in `observe`: questions beside those of the phases, in the same exchange. Raises SelectionRefused
+        where the selection needs what is not done.
         """
         seen = self.observe(more)
         check_required(self._steps, self._selected, seen)
@@ -196,13 +196,8 @@ class Engine:
         return questions(steps, [h for h in targets if h in hosts], masters)
 
     def _plan(self, seen: Observation) -> Plan:
-        return plan_steps(
-            self.phases,
-            seen,
-            cluster=self.settings.cluster,
-            chosen=self._selected.chosen,
-            notes=self.settings.notes,
-        )
+        told = self.settings
+        return plan_steps(self.phases, seen, cluster=told.cluster, chosen=self._selected.chosen, notes=told.notes)
 
     def _second_look(self, seen: Observation, more: Mapping[str, frozenset[Probe[Any]]]) -> Observation:
         """Ask what makes the diffs better; a host that is lost meanwhile keeps its poorer diff."""
@@ -233,7 +228,9 @@ class Engine:
     ) -> tuple[Plan, tuple[StepResult, ...]]:
         lock = RunLock(self._connections, self._wire, this_holder(journal.run_id), self.stop)
         try:
-            seen = self._lock_and_observe(lock, plan, seen)
+            seen = lock_and_observe(
+                lock, self._connections, self._wire, self._asked, self.settings.masters, plan=plan, seen=seen
+            )
             self.observation = seen
             plan = self._plan(seen)
             _check_expected(plan, expected)
@@ -241,31 +238,6 @@ class Engine:
             return plan, self._run_steps(seen, journal)
         finally:
             lock.release()
-
-    def _lock_and_observe(self, lock: RunLock, plan: Plan, seen: Observation) -> Observation:
-        """Every host is observed again, now that nobody else writes: in the lock's own channel where it has one."""
-        masters = {m.name: m for m in self.settings.masters}
-        control = self._masters_too(seen)
-        gone = {p.host for p in (*seen.problems, *control.problems) if p.unreachable}
-        if control.has_control_plane(masters):
-            hosts, of = [m for m in masters if m not in gone], len(masters)
-        else:
-            touched = {s.id.host for s in plan.steps}
-            hosts = [h for h in self._asked.hosts if h in touched and h not in gone]
-            of = len(hosts)
-        looks = {h: self._look(h, seen, masters) for h in hosts if h in self._asked.hosts}
-        locked = lock.acquire(hosts, of=of, looks=looks)
-        rest = Questions({h: p for h, p in self._asked.hosts.items() if h not in locked and h not in gone}, frozenset())
-        if seen.api_host is not None and seen.api_host not in locked:
-            rest = replace(rest, api=self._asked.api)
-        others = observe_all(self._connections, self._wire, rest, self.settings.masters, self._emit)
-        facts = {h: split_answers(f, self._asked.hosts[h]) for h, f in locked.items()} | dict(others.facts)
-        api, api_host = others.api if rest.api else seen.api, others.api_host if rest.api else seen.api_host
-        if seen.api_host is not None and seen.api_host in locked:
-            api = Facts({p: locked[seen.api_host].answer(p) for p in self._asked.api})
-        ordered = {h: facts[h] for h in self._asked.hosts if h in facts}
-        still = tuple(p for p in seen.problems if p.host in gone)
-        return Observation(ordered, api, api_host, still + others.problems)
 
     def _run_steps(self, seen: Observation, journal: Journal) -> tuple[StepResult, ...]:
         masters = {m.name: m for m in self.settings.masters}
@@ -288,20 +260,6 @@ class Engine:
         schedule.give_up({p.host: p for p in seen.problems})
         schedule.broken(broken_steps(self.phases, seen, chosen=self._selected.chosen))
         return run_schedule(schedule, program, exchanges, stopped=lambda: self._stop_reason)
-
-    def _masters_too(self, seen: Observation) -> Observation:
-        """A limited run may not have asked the masters, but whether there is a control plane decides what is locked."""
-        missing = [m.name for m in self.settings.masters if m.name not in self._asked.hosts]
-        if not missing:
-            return seen
-        asked = questions((), missing, missing)
-        more = observe_all(self._connections, self._wire, asked, (), _silent)
-        return replace(more, facts={**more.facts, **seen.facts})
-
-    def _look(self, host: str, seen: Observation, masters: Mapping[str, Master]) -> Look:
-        if host == seen.api_host:
-            return Look(self._asked.hosts[host] | self._asked.api, masters[host].endpoint)
-        return Look(self._asked.hosts[host])
 
 
 def _check_expected(plan: Plan, expected: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -13,6 +14,7 @@ from mlops_infra.engine.exchange import Exchanges
 from mlops_infra.engine.observation import ADMIN_KUBECONFIG
 from mlops_infra.engine.operations_run import OperationsRun
 from mlops_infra.engine.planner import is_settled
+from mlops_infra.engine.redact import redact
 from mlops_infra.engine.schedule import Schedule
 from mlops_infra.errors import InfraError
 
@@ -59,11 +61,27 @@ def _run_group(
     for step in steps:
         exchanges.emit(Event(time.time(), EventKind.STEP_STARTED, host, step.id))
     run = GroupRun(program, exchanges, group)
-    run.apply_resources()
-    if not group.failed and steps[-1].operations:
-        OperationsRun(run, steps[-1]).run_all()
+    try:
+        run.apply_resources()
+        if not group.failed and steps[-1].operations:
+            OperationsRun(run, steps[-1]).run_all()
+    except Exception as error:  # a fault of the program on one host must not take the others with it
+        exchanges.journal.output(host, redact("".join(traceback.format_exception(error))))
+        group.fail(_current(group), _our_fault(error, exchanges))
     group.end_rest()
     return _told(group, exchanges)
+
+
+def _current(group: Group) -> Step:
+    return next((s for s in group.steps if s.id not in group.results), group.steps[-1])
+
+
+def _our_fault(error: Exception, exchanges: Exchanges) -> InfraError:
+    return InfraError(
+        f"a fault in mlops-infra itself: {type(error).__name__}",
+        cause="This is not your mistake. What was begun on the host is found and finished by the next run.",
+        remedy=f"Please report it with {exchanges.journal.directory / 'output.log'}.",
+    )
 
 
 def _machine(step: Step, exchanges: Exchanges) -> str | None:

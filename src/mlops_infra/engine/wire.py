@@ -29,6 +29,9 @@ ASK_COMMAND = "umask 077; exec sh -eus"
 """Runs an input's script on its standard input; what it prints stays in memory."""
 
 
+IDLE_COMMAND = "read -r t; exec flock -w $t /run/mlops-infra/batch.lock true"
+
+
 def new_nonce() -> str:
     return secrets.token_hex(8)
 
@@ -57,6 +60,8 @@ class Wire(Protocol):
     def result(self, session: Session, batch: Batch) -> BatchResult: ...
 
     def mint(self, session: Session, wanted: Input) -> Mapping[str, Secret]: ...
+
+    def wait_until_idle(self, session: Session, deadline: float) -> None: ...
 
     def look_script(self, look: Look) -> bytes: ...
 
@@ -99,6 +104,10 @@ class ShWire:
             )
         pairs = (line.partition("=") for line in reply.stdout.decode().splitlines() if "=" in line)
         return {name: Secret(value) for name, _, value in pairs}
+
+    def wait_until_idle(self, session: Session, deadline: float) -> None:
+        """Until the host's batch lock is free, or the time is over: then the next batch says who holds it."""
+        session.exchange(IDLE_COMMAND, f"{int(deadline)}\n".encode(), deadline=deadline + 15)
 
     def look_script(self, look: Look) -> bytes:
         return compile_observe(look.probes, look.nonce, look.api)
