@@ -75,7 +75,7 @@ class File:
             script = f"chown {quote(self.owner + ':' + self.group)} {quote(self.path)}\n"
             script += f"chmod {self.mode:04o} {quote(self.path)}\n"
             return Change(
-                self.id, self.title, Kind.UPDATE, f"{_names(lines)} differs", (Shell(self.title, script),),
+                self.id, self.title, Kind.UPDATE, _names(lines), (Shell(self.title, script),),
                 "\n".join(lines), self.notifies, self.disruptive,
             )  # fmt: skip
         return None
@@ -137,7 +137,7 @@ class Directory:
                 f"rm -f {quote(self.path)}\n{make}",
             )  # fmt: skip
         lines = _ownership(stat, self)
-        return self._change(Kind.UPDATE, f"{_names(lines)} differs", "\n".join(lines), "") if lines else None
+        return self._change(Kind.UPDATE, _names(lines), "\n".join(lines), "") if lines else None
 
     def _change(self, kind: Kind, reason: str, diff: str, script: str) -> Change:
         script = f"umask 022\n{script}chown {quote(self.owner + ':' + self.group)} {quote(self.path)}\n"
@@ -227,4 +227,6 @@ def _ownership(stat: StatFact, wanted: File | Directory) -> list[str]:
 
 
 def _names(lines: list[str]) -> str:
-    return " and ".join(line.split(":")[0] for line in lines)
+    """The reason for lines of `_ownership`."""
+    names = [line.split(":")[0] for line in lines]
+    return f"{' and '.join(names)} differ{'s' if len(names) == 1 else ''}"
