@@ -1,6 +1,6 @@
 """`mlops-infra --help` beside a bare Typer application with the same commands, in one run.
 
-    python bench/help.py [ROUNDS]
+python bench/help.py [ROUNDS]
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ from common import interleaved, machine, median, run, table
 def bare_application(directory: Path) -> Path:
     """The same commands with the same one-line helps, and nothing behind them."""
     text = subprocess.run(
-        [sys.executable, "-m", "mlops_infra", "--help"], capture_output=True, text=True, check=True, env={"NO_COLOR": "1", "COLUMNS": "200", "PATH": "/usr/bin"}
+        [sys.executable, "-m", "mlops_infra", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"NO_COLOR": "1", "COLUMNS": "200", "PATH": "/usr/bin"},
     ).stdout
     names = re.findall(r"^[│\s]{1,4}([a-z][a-z-]+)\s{2,}\S", text, re.M)
     lines = ["import typer", "app = typer.Typer()"]
     for name in names:
-        lines += [f"@app.command('{name}', help='What {name} does, in one line.')", f"def _{name.replace('-', '_')}() -> None: ..."]
+        lines += [
+            f"@app.command('{name}', help='What {name} does, in one line.')",
+            f"def _{name.replace('-', '_')}() -> None: ...",
+        ]
     lines += ["app()"]
     path = directory / "bare.py"
     path.write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""The host preparation of `mlops-infra up` (phases hosts and runtime), as a pyinfra user would write it, item by item."""
+"""The host preparation of `mlops-infra up` (phases hosts and runtime) as a pyinfra user writes it, item by item."""
 
 from pathlib import Path
 

@@ -1,0 +1,133 @@
+"""A lab of the reference platform for the suite, and what the tests ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["INSTANCE", "PlatformLab", "wait_for"]
+
+INSTANCE = "p"
+MAIN = "from mlops_infra.cli.main import main; main()"
+
+
+def wait_for(what: Callable[[], bool], timeout: float = 120, every: float = 0.5) -> None:
+    """Until `what` holds; the test fails after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < end, f"not within {timeout} s: {what}"
+        time.sleep(every)
+
+
+@dataclass(frozen=True)
+class PlatformLab:
+    """The command line with a cluster.yaml and a lab of its own; every call is a process, as a user's would be."""
+
+    config: Path
+
+    @property
+    def state(self) -> Path:
+        return self.config.parent / ".mlops-infra" / "lab"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", MAIN, *arguments, "-c", str(self.config)],
+            env={**os.environ, "MLOPS_INFRA_LAB_INSTANCE": INSTANCE, "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        child = self.start(*arguments)
+        try:
+            out, err = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            out, err = child.communicate()
+            raise AssertionError(f"{arguments} took over {timeout} s\n{out[-3000:]}\n{err[-3000:]}") from None
+        return subprocess.CompletedProcess(arguments, child.returncode, out, err)
+
+    def __call__(self, *arguments: str, rc: int = 0, timeout: float = 600) -> str:
+        """Standard output; the exit code is asserted."""
+        done = self.run(*arguments, timeout=timeout)
+        assert done.returncode == rc, (
+            f"{arguments}: exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
+        return done.stdout
+
+    def json(self, *arguments: str, rc: int = 0, timeout: float = 600) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self("--lab", "--json", *arguments, rc=rc, timeout=timeout))
+        return answer
+
+    def up(self, rc: int = 0) -> dict[str, Any]:
+        return self.json("up", "--yes", rc=rc, timeout=900)
+
+    def on(self, host: str, script: str, *, check: bool = True) -> str:
+        """A script as root on a host, by the lab's own way in."""
+        child = subprocess.run(
+            [sys.executable, "-c", MAIN, "lab", "-c", str(self.config), "exec", host, "--", script],
+            env={**os.environ, "MLOPS_INFRA_LAB_INSTANCE": INSTANCE},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert not check or child.returncode == 0, f"{host}: {script}: exit {child.returncode}\n{child.stderr}"
+        return child.stdout
+
+    def kubectl(self, words: str, master: str = "master-1") -> str:
+        return self.on(master, f"kubectl --kubeconfig /etc/kubernetes/admin.conf {words}")
+
+    def nodes(self, master: str = "master-1") -> dict[str, bool]:
+        """Name of each node, and whether it is Ready."""
+        items = json.loads(self.kubectl("get nodes -o json", master))["items"]
+        return {
+            n["metadata"]["name"]: any(
+                c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"]
+            )
+            for n in items
+        }
+
+    def changes(self, plan: dict[str, Any]) -> dict[tuple[str, str], str]:
+        """(host, resource or operation) → reason."""
+        said: dict[tuple[str, str], str] = {}
+        for step in plan["steps"]:
+            said |= {(step["host"], c["resource"]): c["reason"] for c in step["changes"]}
+            said |= {(step["host"], o["id"]): o["reason"] for o in step["operations"]}
+        return said
+
+    def sessions(self, host: str) -> int:
+        """SSH channels that were opened on a host, by sshd's own log (needs LogLevel VERBOSE)."""
+        return int(self.on(host, "journalctl -q -o cat --no-pager | grep -c '^Starting session:' || :"))
+
+    def journal_of_newest_run(self) -> list[dict[str, Any]]:
+        runs = sorted((self.state / "runs").glob("*/journal.jsonl"))
+        lines = runs[-1].read_text().splitlines() if runs else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def killed_up(self, when: Callable[[list[dict[str, Any]]], bool], timeout: float = 600) -> bool:
+        """Start `up` and SIGKILL it as soon as its journal says so. False: it ended before that."""
+        before = set((self.state / "runs").glob("*"))
+        child = self.start("--lab", "up", "--yes")
+        end = time.monotonic() + timeout
+        try:
+            while child.poll() is None:
+                assert time.monotonic() < end, "the moment to kill never came"
+                if set((self.state / "runs").glob("*")) - before and when(self.journal_of_newest_run()):
+                    child.send_signal(signal.SIGKILL)
+                    return True
+                time.sleep(0.05)
+            return False
+        finally:
+            child.kill()
+            child.communicate()
