@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops_infra.errors import UsageError
+from mlops_infra.errors import ExitCode, UsageError
 
 __all__ = ["PastRun", "list_runs", "read_run"]
 
 _STAMP = re.compile(r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z")
+_ENDS = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "failed",
+    ExitCode.PARTLY: "done on some hosts",
+    ExitCode.UNREACHABLE: "nothing reachable",
+    ExitCode.INTERRUPTED: "interrupted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +39,10 @@ class PastRun:
     def outcome(self) -> str:
         for record in reversed(self.records):
             if record.get("what") == "run_ended":
-                return str(record.get("outcome") or record.get("brief") or "ended")
+                if "error" in record:
+                    return f"refused: {record['error']}"
+                return _ENDS.get(record.get("exit_code", 0), f"exit code {record.get('exit_code')}")
         return "did not end"
-
-    @property
-    def command(self) -> str:
-        return next((str(r.get("command", "")) for r in self.records if r.get("what") == "run_started"), "")
 
 
 def list_runs(runs: Path) -> tuple[PastRun, ...]:

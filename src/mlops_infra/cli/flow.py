@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mlops_infra.core import Event, Plan, Secret
     from mlops_infra.ui.output import Output
 
-__all__ = ["converge", "plan", "status"]
+__all__ = ["Part", "converge", "plan", "status"]
 
 
 class _Relay:
@@ -47,10 +48,17 @@ def plan(options: Options, *, out_file: Path | None = None, adopt: bool = False)
         return exit_code_of_plan(made, platform.hosts_meant)
 
 
-def converge(
-    options: Options, *, phases: frozenset[str] | None = None, saved: Path | None = None, adopt: bool = False
-) -> int:
-    """`up`, of everything or of the named phases and what they need."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the platform: the names of its phases, and what of the status is about it."""
+
+    phases: frozenset[str]
+    shows: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+
+def converge(options: Options, *, part: Part | None = None, saved: Path | None = None, adopt: bool = False) -> int:
+    """`up`, of everything or of one part and what it needs."""
     from mlops_infra.app.judgement import refuse  # noqa: PLC0415
     from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.app.up import apply, check_saved  # noqa: PLC0415
@@ -58,7 +66,9 @@ def converge(
     from mlops_infra.ui.progress import Progress  # noqa: PLC0415
 
     out, relay = _output(options), _Relay()
-    with open_platform(_asked(options, phases, adopt=adopt), emit=relay, ask_sudo_password=_asker(out)) as platform:
+    with open_platform(
+        _asked(options, part.phases if part else None, adopt=adopt), emit=relay, ask_sudo_password=_asker(out)
+    ) as platform:
         made = platform.plan()
         if saved is not None:
             check_saved(made, saved)
@@ -72,11 +82,11 @@ def converge(
                 done = apply(platform, made)
         else:
             done = apply(platform, made)
-        _report(out, made, done)
+        _report(out, made, done, part)
         return done.exit_code
 
 
-def status(options: Options, *, parts: tuple[str, ...] = (), roles: tuple[str, ...] = ()) -> int:
+def status(options: Options, *, part: Part | None = None) -> int:
     """Shows what is there; changes nothing."""
     from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.app.shapes import status_shape  # noqa: PLC0415
@@ -86,7 +96,8 @@ def status(options: Options, *, parts: tuple[str, ...] = (), roles: tuple[str, .
     with open_platform(_asked(options), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
         platform.look()
         seen = platform.status()
-        out.text(status_text(seen, out.style, parts or PARTS, roles))
+        shows, roles = (part.shows, part.roles) if part else (PARTS, ())
+        out.text(status_text(seen, out.style, shows, roles))
         out.answer(status_shape(seen))
         silent = {p.host for p in seen.problems}
         if not silent:
@@ -94,17 +105,18 @@ def status(options: Options, *, parts: tuple[str, ...] = (), roles: tuple[str, .
         return ExitCode.UNREACHABLE if len(silent) >= platform.hosts_meant else ExitCode.PARTLY
 
 
-def _report(out: Output, made: Plan, done: Converged) -> None:
+def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None:
     from mlops_infra.app.shapes import results_shape, status_shape  # noqa: PLC0415
     from mlops_infra.engine.plan_json import plan_to_dict  # noqa: PLC0415
-    from mlops_infra.ui.report import results_text, status_text  # noqa: PLC0415
+    from mlops_infra.ui.report import PARTS, results_text, status_text  # noqa: PLC0415
 
     results = done.run.results
     if made.is_empty and done.exit_code is ExitCode.DONE:
-        out.text(f"Nothing to do: {made.cluster} is as declared.")
+        out.text(f"Nothing to do: {made.cluster} is as declared{', as far as this command looks' if part else ''}.")
     else:
         out.text("\n" + results_text(results, out.style))
-    out.text("\n" + status_text(done.status, out.style))
+    shows, roles = (part.shows, part.roles) if part else (PARTS, ())
+    out.text("\n" + status_text(done.status, out.style, shows, roles))
     if done.run.stopped:
         out.aside(f"stopped: {done.run.stopped}")
     if done.exit_code is not ExitCode.DONE:

@@ -1,5 +1,6 @@
 """`lb apply|status`."""
 
-from mlops_infra.cli.part import part
+from mlops_infra.cli.flow import Part
+from mlops_infra.cli.part import group
 
-app = part("The load balancers: HAProxy in front of API and ingress", ("lb", "keepalived"), shows=("lb",))
+app = group("The load balancers: HAProxy in front of API and ingress", Part(frozenset({"lb"}), ("lb",)))

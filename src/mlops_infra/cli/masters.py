@@ -1,5 +1,6 @@
 """`masters apply|status`."""
 
-from mlops_infra.cli.part import part
+from mlops_infra.cli.flow import Part
+from mlops_infra.cli.part import group
 
-app = part("The control plane", ("control-plane",), shows=("nodes", "etcd"), roles=("master",))
+app = group("The control plane", Part(frozenset({"control-plane"}), ("nodes", "etcd"), ("master",)))

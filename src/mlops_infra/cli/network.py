@@ -1,5 +1,6 @@
 """`network apply`."""
 
-from mlops_infra.cli.part import part
+from mlops_infra.cli.flow import Part
+from mlops_infra.cli.part import group
 
-app = part("The pod network", ("network",))
+app = group("The pod network", Part(frozenset({"network"}), ("nodes",)), has_status=False)

@@ -5,29 +5,30 @@ from __future__ import annotations
 import typer
 
 from mlops_infra.cli import flow
+from mlops_infra.cli.flow import Part
 from mlops_infra.cli.options import options_of
 
-__all__ = ["part"]
+__all__ = ["group"]
 
 
-def part(
-    title: str, phases: tuple[str, ...], *, shows: tuple[str, ...] = (), roles: tuple[str, ...] = ()
-) -> typer.Typer:
-    """A group with `apply`, and with `status` where it `shows` something."""
-    group = typer.Typer(help=f"{title}.")
+def group(title: str, part: Part, *, has_status: bool = True) -> typer.Typer:
+    """A group of commands with `apply`, and `status` where there is something of its own to see."""
+    commands = typer.Typer(help=f"{title}.")
+    phases = ", ".join(sorted(part.phases))
 
-    @group.command()
+    @commands.command(help=f"`up`, limited to this and what it needs (phases: {phases}).")
     def apply(ctx: typer.Context) -> int:
-        return flow.converge(options_of(ctx), phases=frozenset(phases))
+        return flow.converge(options_of(ctx), part=part)
 
-    apply.__doc__ = f"`up`, limited to this and what it needs. Phases: {', '.join(phases)}."
-    group.registered_commands[-1].help = apply.__doc__
+    if has_status:
 
-    if shows:
-
-        @group.command()
+        @commands.command()
         def status(ctx: typer.Context) -> int:
             """Show what is there now. Changes nothing."""
-            return flow.status(options_of(ctx), parts=shows, roles=roles)
+            return flow.status(options_of(ctx), part=part)
 
-    return group
+    @commands.callback()
+    def _group() -> None:
+        """A group stays one, even with a single command."""
+
+    return commands

@@ -1,5 +1,6 @@
 """`workers apply|status`."""
 
-from mlops_infra.cli.part import part
+from mlops_infra.cli.flow import Part
+from mlops_infra.cli.part import group
 
-app = part("The workers", ("workers",), shows=("nodes",), roles=("worker",))
+app = group("The workers", Part(frozenset({"workers"}), ("nodes",), ("worker",)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mlops_infra.app.runs import PastRun
-from mlops_infra.app.status import Balancer, Node, Status
+from mlops_infra.app.status import Backend, Balancer, Node, Status
 from mlops_infra.core import API, Outcome, StepResult
 from mlops_infra.ui.console import Style
 from mlops_infra.ui.plan import count_of, hosts_text, problems_text
@@ -65,13 +65,22 @@ def _state(node: Node) -> str:
 
 
 def _balancers(balancers: Sequence[Balancer], style: Style) -> list[str]:
-    rows = [("BALANCER", "ADDRESS", "HAPROXY", "UP", "DOWN")]
-    for b in balancers:
-        up = [x.server for x in b.backends if x.status in ("UP", "no")]
-        down = [f"{x.backend}/{x.server}" for x in b.backends if x.status == "DOWN"]
-        count = f"{len(up)} of {len(b.backends)}" if b.backends else ""
-        rows.append((b.name, b.address, b.haproxy, count, " ".join(down)))
+    rows = [("BALANCER", "ADDRESS", "HAPROXY", "SERVERS UP")]
+    rows += [(b.name, b.address, b.haproxy, _backends(b.backends)) for b in balancers]
     return table(rows, style)
+
+
+def _backends(backends: Sequence[Backend]) -> str:
+    """`api 2/3 (down: m2), ingress-http 0/3`: who is down is named while others of the same backend serve."""
+    servers: dict[str, list[Backend]] = {}
+    for one in backends:
+        servers.setdefault(one.backend, []).append(one)
+    said = []
+    for name, members in servers.items():
+        down = [m.server for m in members if m.status not in ("UP", "no")]
+        named = f" (down: {' '.join(down)})" if down and len(down) < len(members) else ""
+        said.append(f"{name} {len(members) - len(down)}/{len(members)}{named}")
+    return ", ".join(said)
 
 
 def results_text(results: Sequence[StepResult], style: Style) -> str:
