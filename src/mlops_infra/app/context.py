@@ -40,7 +40,12 @@ def open_site(config: Path, lab: bool = False) -> SiteContext:  # noqa: FBT001, 
             remedy="mlops-infra lab up",
         )
     loaded = load_cluster(_shown(config), _shown(site.overlay) if lab else None)
-    return SiteContext(loaded.cluster, site, loaded.warnings, loaded.document, loaded)
+    cluster = loaded.cluster
+    if lab:
+        from mlops_infra.lab.overlay import with_lab_credentials  # noqa: PLC0415 - the lab's alone
+
+        cluster = with_lab_credentials(cluster)
+    return SiteContext(cluster, site, loaded.warnings, loaded.document, loaded)
 
 
 def _shown(path: Path) -> Path:

@@ -24,12 +24,15 @@ class MetalLB(Noun):
 class Security(Noun):
     expose_metrics: bool = True
     """Control-plane metrics listen on 0.0.0.0 (never a node's address: the ClusterConfiguration is shared by all
-    masters, domain.md 7.2); False keeps them on 127.0.0.1."""
+    masters); False keeps them on 127.0.0.1."""
     approve_kubelet_certificates: bool = True
+    """A small timer on the masters approves the kubelets' serving certificates after
+    checking them; False leaves that to you."""
 
 
 class Cluster(Noun):
     name: ClusterName
+    """The platform's name: part of the endpoint's default name, and of the kubeconfig's context."""
     control_plane_endpoint: HostOrAddress = ""
     """DNS name (or address) of the API; empty: `api.<name>.internal`."""
     versions: Versions = Versions()
@@ -45,6 +48,7 @@ class Cluster(Noun):
     mirrors: Mirrors = Mirrors()
     security: Security = Security()
     timeouts: dict[str, float] = Field(default_factory=dict)
+    """Seconds that a phase may take, by its name, where its own deadline does not suit."""
 
     @property
     def endpoint_name(self) -> str:

@@ -24,14 +24,19 @@ class Host(Noun):
     """One machine. `name` becomes the Kubernetes node's name; the machine keeps its own hostname."""
 
     name: NodeName
+    """RFC 1123: lower-case letters, digits, `-` and `.`, at most 63 characters."""
     address: HostOrAddress
     """Where SSH reaches it."""
     internal_address: Address | None = None
     """The node's address inside the cluster, where it differs from `address`."""
     interface: Interface | None = None
+    """The interface that holds the node's address, where it is not found by the address."""
     labels: dict[QualifiedName, LabelValue] = Field(default_factory=dict)
+    """Labels of the node."""
     taints: tuple[Taint, ...] | None = None
+    """Taints of the node; unset leaves what kubeadm gives (masters take no ordinary pods)."""
     ssh: SshOverride = SshOverride()
+    """What differs from the `ssh:` section."""
 
     @property
     def node_address(self) -> str:
@@ -40,5 +45,8 @@ class Host(Noun):
 
 class Hosts(Noun):
     lb: tuple[Host, ...] = ()
+    """The load balancers: none with a single master or with `lb.external`, two with a VIP."""
     masters: tuple[Host, ...] = Field(min_length=1)
+    """One, or three (or five): an even number survives no more failures than the odd one below it."""
     workers: tuple[Host, ...] = ()
+    """The nodes that run the load."""

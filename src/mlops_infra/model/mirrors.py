@@ -16,10 +16,12 @@ class AptMirror(Noun):
     """
 
     name: Word = "mlops-infra"
+    """Names the files below /etc/apt."""
     url: Url
     key_file: str
     """The ASCII-armoured public key, a path relative to cluster.yaml."""
     fingerprint: str | None = None
+    """The key's fingerprint, checked before it is used."""
 
 
 class Mirrors(Noun):

@@ -19,9 +19,13 @@ class SecretSource(Noun):
     """
 
     file: str | None = None
+    """A file with the secret, relative to cluster.yaml; one line end is cut."""
     env: str | None = None
+    """The environment variable that holds it."""
     value: str | None = None
+    """The secret itself, in clear text."""
     generate: bool = False
+    """Made at first use and kept."""
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,7 @@ __all__ = ["Site"]
 class Site:
     """`.mlops-infra/site/` for production, `.mlops-infra/lab/` for its twin, which has the same names and addresses.
 
-    A rehearsal never touches `site/` (architecture.md 4). Directories are made 0700 when first written to.
+    A rehearsal never touches `site/`. Directories are made 0700 when first written to.
     """
 
     config: Path

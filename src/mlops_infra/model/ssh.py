@@ -17,9 +17,12 @@ SudoMode = Literal["auto", "root", "nopasswd", "password"]
 class Bastion(Noun):
     address: HostOrAddress
     user: Word | None = None
+    """Empty: the user of `ssh:`."""
     port: Port = 22
     identity: str | None = None
+    """Empty: the key of `ssh:`."""
     host_key: str | None = None
+    """The pinned fingerprint, as for hosts."""
 
 
 class SshOverride(Noun):
@@ -35,12 +38,17 @@ class SshOverride(Noun):
 
 class Ssh(Noun):
     user: Word
+    """Who SSH logs in as."""
     port: Port = 22
     identity: str | None = None
     """A private key file; `~` and paths relative to cluster.yaml work. None: the agent, then ssh's usual files."""
     agent: bool = True
+    """Whether keys of a running ssh-agent are tried."""
     bastion: Bastion | None = None
+    """A host that connections go through."""
     sudo: SudoMode = "auto"
+    """How commands become root: `auto` finds out, `root` logs in as root, `nopasswd` and `password` say how
+    sudo behaves."""
     sudo_password: SecretSource | None = None
     """None: asked for once on the terminal when sudo wants one."""
     connect_timeout: float = Field(default=10.0, gt=0)

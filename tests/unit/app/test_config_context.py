@@ -50,6 +50,17 @@ def test_the_lab_has_its_overlay_and_its_own_directory(config: Path) -> None:
     assert open_site(config, lab=False).cluster.host.time_sync == "timesyncd"
 
 
+def test_in_the_lab_a_hosts_own_key_and_pin_do_not_count(config: Path) -> None:
+    own = "ssh: {identity: mine, host_key: 'SHA256:x', port: 2222}"
+    config.write_text(MINIMAL.replace("10.0.0.3}", f"10.0.0.3, {own}}}"))
+    overlay = Site(config, lab=True).overlay
+    overlay.parent.mkdir(parents=True)
+    overlay.write_text("ssh: {identity: lab-key, agent: false, bastion: null, sudo_password: null}\n")
+    at_home, in_lab = (open_site(config, lab=lab).cluster.hosts.masters[0].ssh for lab in (False, True))
+    assert (at_home.identity, at_home.host_key) == ("mine", "SHA256:x")
+    assert (in_lab.identity, in_lab.host_key, in_lab.port) == (None, None, 2222)
+
+
 def test_a_missing_file_beats_a_missing_lab(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no .*cluster\.yaml"):
         open_site(tmp_path / "cluster.yaml", lab=True)
