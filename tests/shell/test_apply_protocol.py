@@ -269,3 +269,15 @@ def test_unchanged_files_need_no_action(sandbox: Sandbox) -> None:
 def test_a_batch_id_that_is_a_path_is_refused() -> None:
     with pytest.raises(ValueError, match="batch id"):
         Batch("../etc", NONCE)
+
+
+def test_thirty_files_cost_two_programs_each(sandbox: Sandbox) -> None:
+    count = "for p in install mv cp chown chmod mkdir rm; do " + (
+        "printf '#!/bin/sh\\necho %s >>/tmp/forks\\nexec /usr/bin/%s \"$@\"\\n' $p $p >/usr/local/sbin/$p; "
+        "chmod 755 /usr/local/sbin/$p; done"
+    )
+    sandbox.run(f"mkdir -p /usr/local/sbin /etc/many; {count}; rm -f /tmp/forks")
+    puts = [PutFile(f"/etc/many/{n}", b"x", 0o600, "daemon", "adm") for n in range(30)]
+    assert sandbox.send(sandbox.batch(change(*puts))).ok
+    forks = sandbox.run("sort /tmp/forks | uniq -c").split()
+    assert dict(zip(forks[1::2], map(int, forks[::2]), strict=True)) == {"install": 30, "mv": 30, "mkdir": 1, "rm": 1}

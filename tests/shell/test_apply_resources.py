@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 
 import pytest
 from sandbox import Sandbox, needs_root
 
-from mlops_infra.core import Change, Kind, Resource
+from mlops_infra.core import Change, Facts, Kind, Resource
 from mlops_infra.resources import (
+    ApiObjects,
     AptRepository,
     Archive,
     AuthorizedKey,
@@ -284,3 +286,32 @@ def test_an_apt_repository_retires_old_entries_for_the_same_place(sandbox: Sandb
     source = sandbox.run("cat /etc/apt/sources.list.d/k8s.sources")
     assert "URIs: https://x.test/v1.31/deb/\nSuites: /\nSigned-By: /etc/apt/keyrings/k8s.asc\n" in source
     assert sandbox.run("grep -c update /tmp/apt.log") == "1\n"
+
+
+KUBECTL = """\
+cat >/usr/local/bin/kubectl <<'END'
+#!/bin/sh
+# A stand-in for kubectl: notes what it is called with.
+echo "kubectl $*" >>/tmp/kubectl.log
+case $* in *apply*) cat >>/tmp/applied ;; esac
+END
+chmod 755 /usr/local/bin/kubectl
+mkdir -p /etc/kubernetes/manifests
+printf 'annotations:\\n  kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint: 10.0.0.1:6443\\n' \\
+  >/etc/kubernetes/manifests/kube-apiserver.yaml
+"""
+
+
+def test_objects_are_applied_by_the_masters_own_api_server_and_by_standard_input(sandbox: Sandbox) -> None:
+    sandbox.run(KUBECTL)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "system"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"p": "hush-hush"}}
+    change = ApiObjects("things", (secret, namespace)).diff(Facts())
+    assert change is not None
+    assert sandbox.send(sandbox.batch(change)).ok
+    applied = [json.loads(line) for line in sandbox.run("cat /tmp/applied").splitlines()]
+    assert applied == [namespace, secret]
+    calls = sandbox.run("cat /tmp/kubectl.log").splitlines()
+    assert len(calls) == 2
+    assert all("--server=https://10.0.0.1:6443 apply --server-side" in call for call in calls)
+    assert not any("hush" in call for call in calls)
