@@ -78,7 +78,7 @@ def _ours(config: Path) -> LabState | None:
     if found is None and network.namespace_exists():
         raise LabError(
             "parts of a lab are on this machine, but nothing says of which cluster",
-            cause="its state file is lost, or something else made the network namespace lab-net",
+            cause="its state file is lost, or something else made the network namespace of that name",
             remedy="mlops-infra lab down",
         )
     if found is not None and found.config != config:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mlops_infra.lab.paths import BRIDGE, NETWORK_NAMESPACE
+from mlops_infra.lab.paths import BRIDGE, NAMESPACE_PREFIX, NETWORK_NAMESPACE
 from mlops_infra.lab.shell import run, succeeds
 from mlops_infra.lab.twin import Twin, TwinHost
 
@@ -17,7 +17,7 @@ _NAMESPACES = Path("/run/netns")
 
 def namespaces() -> tuple[str, ...]:
     """The lab's network namespaces, its own and its hosts'; `lab-net` comes last, so that cables go first."""
-    found = sorted(path.name for path in _NAMESPACES.glob("lab-*")) if _NAMESPACES.is_dir() else []
+    found = sorted(path.name for path in _NAMESPACES.glob(f"{NAMESPACE_PREFIX}*")) if _NAMESPACES.is_dir() else []
     return tuple(sorted(found, key=lambda name: name == NETWORK_NAMESPACE))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "HOSTS",
     "LOCK",
     "MIRROR_CGROUP",
+    "NAMESPACE_PREFIX",
     "NETWORK_NAMESPACE",
     "STATE",
     "STATE_FILE",
@@ -21,18 +23,22 @@ __all__ = [
     "veth_of",
 ]
 
-NETWORK_NAMESPACE = "lab-net"
+_INSTANCE = re.sub("[^a-z0-9]", "", os.environ.get("MLOPS_INFRA_LAB_INSTANCE", ""))
+"""Letters and digits that keep a second lab apart from the usual one, for tests that run beside it."""
+
+NETWORK_NAMESPACE = f"lab{_INSTANCE}-net"
 """Where the bridge and the mirror live; `--lab` commands join it."""
+NAMESPACE_PREFIX = f"lab{_INSTANCE}-"
 BRIDGE = "br0"
-CGROUP = "mlops-infra-lab"
+CGROUP = f"mlops-infra-lab{_INSTANCE}"
 """Directory of the lab's hosts in every cgroup hierarchy."""
 MIRROR_CGROUP = "@mirror"
 """Beside the hosts' directories; no host can have this name (RFC 1123)."""
-STATE = Path("/var/lib/mlops-infra-lab")
+STATE = Path(f"/var/lib/mlops-infra-lab{_INSTANCE}")
 """Disks of the hosts and the state file: big, root's, gone after `lab down`. One lab at a time on a machine."""
 STATE_FILE = STATE / "lab.json"
 HOSTS = STATE / "hosts"
-LOCK = Path("/run/lock/mlops-infra-lab.lock")
+LOCK = Path(f"/run/lock/mlops-infra-lab{_INSTANCE}.lock")
 _LINK_NAME_LENGTH = 15  # IFNAMSIZ - 1
 
 
@@ -48,7 +54,7 @@ def host_directory(name: str) -> Path:
 
 def namespace_of(name: str) -> str:
     """The network namespace of a host."""
-    return f"lab-{name}"
+    return f"{NAMESPACE_PREFIX}{name}"
 
 
 def veth_of(name: str) -> str:
