@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -70,9 +71,7 @@ class Sshd:
             )
             + "\n"
         )
-        self.process = subprocess.Popen(
-            [SSHD, "-D", "-f", str(config), "-E", str(self.log)], stdin=subprocess.DEVNULL
-        )
+        self.process = subprocess.Popen([SSHD, "-D", "-f", str(config), "-E", str(self.log)], stdin=subprocess.DEVNULL)
         for _ in range(200):
             with socket.socket() as sock:
                 if sock.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -101,10 +100,8 @@ class Sshd:
     def kill_sessions(self) -> None:
         """As a power cut: every process of every connection at once, without a goodbye."""
         for pid in self.sessions():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-            except ProcessLookupError:
-                pass
 
     def stop(self) -> None:
         if self.process is not None:

@@ -98,7 +98,7 @@ def read_script(script: str, facts: Mapping[Probe[Any], Any]) -> tuple[str, dict
             case "q_api_list":
                 asked[int(words[1])] = ApiList(words[0], words[2])
             case "q_api_objects":
-                asked.update((next(extra), _object(text)) for text in words[0].split("\n---\n"))
+                asked.update((next(extra), _object(text)) for text in words[0].splitlines())
             case _:
                 pass
     return nonce[1], asked

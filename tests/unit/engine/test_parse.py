@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from mlops_infra.core import (
     KernelFeature,
     Package,
     PackageFact,
+    Probe,
     ReadLink,
     ReadText,
     Sha256,
@@ -59,7 +62,7 @@ SYSTEM = SystemFact(
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "master-1"}}
 POOL = ApiObject("metallb.io/v1beta1", "IPAddressPool", "pool", "metallb-system")
 
-WHOLE = {
+WHOLE: dict[Probe[Any], Any] = {
     System(): SYSTEM,
     Swaps(): ("/swap file", "/dev/zram0"),
     Stat("/etc/x"): StatFact("file", 0o600, "root", "adm", 12),
@@ -196,6 +199,11 @@ def test_a_scripted_host_answers_whatever_script_it_is_given() -> None:
 
 
 def test_reading_a_script_back_gives_its_probes() -> None:
-    odd = [Stat("/a b'\n\"c"), ReadText("/x", 7), Command("?", "echo 'a'\ntrue", 3), ApiList("nodes", "a=b")]
+    odd: list[Probe[Any]] = [
+        Stat("/a b'\n\"c"),
+        ReadText("/x", 7),
+        Command("?", "echo 'a'\ntrue", 3),
+        ApiList("nodes", "a=b"),
+    ]
     _, asked = read_script(compile_observe(odd, NONCE, ApiEndpoint("https://x:6443")).decode(), {})
     assert set(asked.values()) == set(odd)
