@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mlops_infra.cli.options import options_of
+from mlops_infra.errors import UsageError
 
 if TYPE_CHECKING:
     from mlops_infra.lab.mirror import MirrorPlan
@@ -37,6 +38,9 @@ def build(
     source: From = typer.Option(
         From.AUTO, "--from", help="Public homes, or Go modules and Debian packages; auto: what this machine reaches."
     ),
+    homes: list[str] = typer.Option(
+        [], "--home", metavar="PUBLIC=URL", help="Ask there for what begins with this public URL, such as a proxy."
+    ),
     extra: list[str] = typer.Option([], "--with", metavar="COMPONENT", help="Also this one, such as metallb."),
 ) -> None:
     """Fill a mirror, going on where an earlier run stopped.
@@ -45,13 +49,16 @@ def build(
 
     Examples:  mlops-infra mirror build  |  mlops-infra mirror build --from upstream --with metallb /srv/mirror
     """
-    from mlops_infra.lab.mirror import build_mirror, default_directory  # noqa: PLC0415
+    from mlops_infra.lab.mirror import Homes, build_mirror, default_directory  # noqa: PLC0415
     from mlops_infra.ui import mirror as ui  # noqa: PLC0415
     from mlops_infra.ui.lab import progress  # noqa: PLC0415
 
     options = options_of(ctx)
     plan = _plan(options.config).with_components(*extra)
-    facts = build_mirror(directory or default_directory(), progress(), source.value, plan)
+    if wrong := [pair for pair in homes if "=" not in pair]:
+        raise UsageError(f"--home {wrong[0]}: it is PUBLIC=URL")
+    instead = Homes(dict(pair.split("=", 1) for pair in homes))
+    facts = build_mirror(directory or default_directory(), progress(), source.value, plan, instead)
     ui.show(facts, as_json=options.json)
 
 

@@ -12,11 +12,11 @@ import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from mlops_infra.errors import ConfigError, InfraError
-from mlops_infra.model.mirrors import Mirrors
 
-__all__ = ["ARTIFACTS", "Artifact", "ArtifactError", "artifact", "fetch"]
+__all__ = ["ARTIFACTS", "Artifact", "ArtifactError", "FileMirror", "artifact", "fetch"]
 
 DEADLINE = 30.0
 """Seconds without a byte after which a download is given up."""
@@ -24,6 +24,13 @@ DEADLINE = 30.0
 
 class ArtifactError(InfraError):
     """A release file could not be had, or is not the one that was pinned."""
+
+
+class FileMirror(Protocol):
+    """What `mirrors:` of cluster.yaml is to this module."""
+
+    @property
+    def files(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ def artifact(name: str, version: str, known: Iterable[Artifact] = ARTIFACTS) -> 
     return versions[version]
 
 
-def fetch(item: Artifact, mirrors: Mirrors | None, cache_dir: Path, *, deadline: float = DEADLINE) -> bytes:
+def fetch(item: Artifact, mirrors: FileMirror | None, cache_dir: Path, *, deadline: float = DEADLINE) -> bytes:
     """The file's bytes, whose sha256 is the pinned one: from the cache, else the mirror when one is set, else upstream.
 
     A site with `mirrors.files` is taken at its word: upstream is not asked behind its back.

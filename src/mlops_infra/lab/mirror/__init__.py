@@ -5,12 +5,14 @@ MirrorServer(facts.directory, "10.110.190.1", namespace="lab-net").start()
 """
 
 from mlops_infra.lab.mirror.build import MirrorFacts, build_mirror, ensure_built, facts_of, usable_source
+from mlops_infra.lab.mirror.homes import Homes
 from mlops_infra.lab.mirror.layout import default_directory
 from mlops_infra.lab.mirror.progress import MirrorError
 from mlops_infra.lab.mirror.server import MirrorServer
 from mlops_infra.lab.mirror.versions import MirrorPlan, Versions
 
 __all__ = [
+    "Homes",
     "MirrorError",
     "MirrorFacts",
     "MirrorPlan",

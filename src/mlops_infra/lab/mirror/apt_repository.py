@@ -40,7 +40,7 @@ class SigningKey:
         if not (fingerprint := self._fingerprint()):
             self._gpg(
                 "--pinentry-mode", "loopback", "--passphrase", "", "--quick-generate-key",
-                "mlops-infra mirror <root@localhost>", "rsa3072", "sign", "never",
+                "mlops-infra mirror <root@localhost>", "ed25519", "sign", "never",
                 what="make the mirror's signing key",
             )  # fmt: skip
             fingerprint = self._fingerprint()

@@ -16,9 +16,11 @@ from typing import Literal
 
 from mlops_infra.core import Emit
 from mlops_infra.lab.mirror.apt_repository import check_repository
+from mlops_infra.lab.mirror.homes import Homes
 from mlops_infra.lab.mirror.layout import MirrorLayout
 from mlops_infra.lab.mirror.progress import MirrorError, say_through
 from mlops_infra.lab.mirror.source import fill_from_source
+from mlops_infra.lab.mirror.upstream import fill_from_upstream
 from mlops_infra.lab.mirror.versions import MirrorPlan
 
 __all__ = ["MirrorFacts", "Source", "build_mirror", "ensure_built", "facts_of", "usable_source"]
@@ -72,9 +74,15 @@ def ensure_built(
 
 
 def build_mirror(
-    directory: Path, emit: Emit | None = None, source: Source = "auto", plan: MirrorPlan | None = None
+    directory: Path,
+    emit: Emit | None = None,
+    source: Source = "auto",
+    plan: MirrorPlan | None = None,
+    homes: Homes | None = None,
 ) -> MirrorFacts:
-    """Fills the mirror, going on where an earlier run stopped. One build of a directory at a time: another waits."""
+    """Fills the mirror, going on where an earlier run stopped. One build of a directory at a time: another waits.
+
+    `homes` says where upstream is, if not at its public addresses."""
     say = say_through(emit)
     plan = plan or MirrorPlan()
     layout = MirrorLayout(directory)
@@ -87,9 +95,7 @@ def build_mirror(
             say(f"the public registries are {reach}: building the mirror from {chosen}")
         began = time.monotonic()
         if chosen == "upstream":
-            from mlops_infra.lab.mirror.upstream import fill_from_upstream  # noqa: PLC0415
-
-            fill_from_upstream(layout, plan, say)
+            fill_from_upstream(layout, plan, say, homes)
         else:
             fill_from_source(layout, plan, say)
         for codename in plan.codenames:

@@ -220,8 +220,8 @@ def base_packages(cache: Cache, say: Say) -> Path:
 
 
 def ingredients(codename: str, cache: Cache, say: Say) -> Path:
-    """runc and a static busybox out of Debian's packages, unpacked: `runc`, `busybox`."""
-    debs = _fetched("ingredients-debs", codename, ("runc", "busybox-static"), cache, say, alone=True)
+    """Single programs out of Debian's packages: `runc`, and the static `busybox` and `bash`."""
+    debs = _fetched("ingredients-debs", codename, ("runc", "busybox-static", "bash-static"), cache, say, alone=True)
     recipe: Recipe = {"kind": "ingredients", "debs": {deb.name: sha256_file(deb) for deb in sorted(debs.glob("*.deb"))}}
 
     def make(into: Path) -> None:
@@ -229,6 +229,7 @@ def ingredients(codename: str, cache: Cache, say: Say) -> Path:
             run(["dpkg-deb", "-x", deb, into / "root"], what=f"unpack {deb.name}")
         shutil.copy(_first(into / "root", "sbin/runc", "bin/runc"), into / "runc")
         shutil.copy(_first(into / "root", "bin/busybox"), into / "busybox")
+        shutil.copy(_first(into / "root", "bin/bash-static"), into / "bash")
         shutil.rmtree(into / "root")
 
     return cache.product("ingredients", recipe, make)

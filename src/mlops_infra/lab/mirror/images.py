@@ -26,10 +26,11 @@ SHELL_TOOLS = ("cat", "cp", "ls", "mkdir", "sh")
 class ImageMaker:
     """Makes the images of a plan. `programs` maps a component to the directory of its binaries."""
 
-    def __init__(self, plan: MirrorPlan, programs: Mapping[str, Path], busybox: Path, cache: Cache, say: Say) -> None:
+    def __init__(self, plan: MirrorPlan, programs: Mapping[str, Path], shells: Path, cache: Cache, say: Say) -> None:
         self._plan = plan
         self._programs = programs
-        self._busybox = busybox
+        self._busybox = shells / "busybox"
+        self._bash = shells / "bash"
         self._cache = cache
         self._say = say
 
@@ -76,13 +77,16 @@ class ImageMaker:
         )
 
     def _etcd(self) -> Image:
-        """etcd and etcdctl and a bare shell; no etcdutl and no tools, like the public image."""
+        """etcd and etcdctl and a bare shell; no etcdutl and no tools, like the public image.
+
+        The shell is bash: busybox would bring its tools along under the one name.
+        """
         reference = f"registry.k8s.io/etcd:{self._plan.versions.etcd_image}"
         self._say(f"image {reference}")
         parts = [
             LayerFile(self._programs["etcd"] / "etcd", "/usr/local/bin/etcd"),
             LayerFile(self._programs["etcdctl"] / "etcdctl", "/usr/local/bin/etcdctl"),
-            LayerFile(self._busybox, "/bin/sh"),
+            LayerFile(self._bash, "/bin/sh"),
         ]
         return Image(reference, (layer_of_files(parts, self._cache, "etcd"),))
 

@@ -52,6 +52,16 @@ class MirrorLayout:
     def repository(self, codename: str) -> FlatRepository:
         return FlatRepository(self.root / "apt" / codename, codename)
 
+    def publish(self, repository: FlatRepository) -> None:
+        """Signs the repository with the mirror's key, made when there is none, and puts the public key beside it."""
+        key = self.signing_key
+        key.ensure()
+        try:
+            repository.sign(key)
+            self.key_file.write_bytes(key.armoured())
+        finally:
+            key.close()
+
     def note(self) -> dict[str, Any]:
         """What mirror.json says; empty when there is no finished mirror."""
         try:

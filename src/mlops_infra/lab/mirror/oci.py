@@ -220,10 +220,15 @@ class RegistryStore:
         self._link(repository, "_layers", digest)
         return digest
 
+    def put_revision(self, repository: str, manifest: bytes) -> str:
+        """A manifest without a tag: one of those that an index names."""
+        digest = self._store(manifest)
+        self._link(repository, "_manifests/revisions", digest)
+        return digest
+
     def put_manifest(self, where: Reference, manifest: bytes) -> str:
         """The manifest, and its tag moved to it: last, so that a tag never names what is not all there."""
-        digest = self._store(manifest)
-        self._link(where.repository, "_manifests/revisions", digest)
+        digest = self.put_revision(where.repository, manifest)
         tag = self._tag(where)
         algorithm, value = digest.split(":")
         _write_link(tag / "index" / algorithm / value / "link", digest)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -37,12 +36,21 @@ class _Process:
 
     def start(self, command: list[str], log: Path) -> int:
         self.pid_file.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as out:
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, cwd="/"
+        with log.open("wb") as out, Path(os.devnull).open("rb") as nothing:
+            # Not Popen: the process is meant to outlive this object, and this command.
+            pid = os.posix_spawnp(
+                command[0],
+                command,
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
+                    (os.POSIX_SPAWN_DUP2, out.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, out.fileno(), 2),
+                ],
+                setsid=True,
             )
-        self.pid_file.write_text(json.dumps({"pid": child.pid, "started": _started(child.pid)}))
-        return child.pid
+        self.pid_file.write_text(json.dumps({"pid": pid, "started": _started(pid)}))
+        return pid
 
     def stop(self, patience: float = 5) -> None:
         if pid := self.pid():

@@ -10,7 +10,7 @@ from mlops_infra.lab.mirror import components as programs
 from mlops_infra.lab.mirror.cache import Cache, Recipe, sha256_file
 from mlops_infra.lab.mirror.crictl import build_crictl
 from mlops_infra.lab.mirror.deb import Deb
-from mlops_infra.lab.mirror.debian import closure, ingredients
+from mlops_infra.lab.mirror.debian import BASE_CODENAME, closure, ingredients
 from mlops_infra.lab.mirror.golang import GoProgram, Toolchain, build, find_go
 from mlops_infra.lab.mirror.images import ImageMaker
 from mlops_infra.lab.mirror.layout import MirrorLayout
@@ -96,14 +96,8 @@ class _Source:
         ours = [path for deb in self._debs(codename, built) if (path := self._deb(deb))]
         repository = self.layout.repository(codename)
         repository.fill([*sorted(debian.glob("*.deb")), *ours])
-        key = self.layout.signing_key
-        key.ensure()
-        try:
-            repository.sign(key)
-            self.layout.key_file.write_bytes(key.armoured())
-        finally:
-            key.close()
-        self.say(f"apt repository {codename}: {len(list(repository.directory.glob('*.deb')))} packages, signed")
+        self.layout.publish(repository)
+        self.say(f"apt repository {codename}: {len(repository.packages())} packages, signed")
 
     def _debs(self, codename: str, built: Mapping[str, Path]) -> tuple[Deb, ...]:
         versions = self.plan.versions
@@ -138,8 +132,8 @@ class _Source:
         return home / deb.filename
 
     def fill_registry(self, built: Mapping[str, Path]) -> None:
-        busybox = ingredients("trixie", self.cache, self.say) / "busybox"
-        maker = ImageMaker(self.plan, built, busybox, self.cache, self.say)
+        shells = ingredients(BASE_CODENAME, self.cache, self.say)
+        maker = ImageMaker(self.plan, built, shells, self.cache, self.say)
         for image in maker.all(self.toolchain):
             self.layout.registry.put(image)
 
