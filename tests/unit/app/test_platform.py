@@ -1,0 +1,99 @@
+"""How much of a platform a command means, and what its look at it amounts to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlops_infra.app.judgement import problems_of, refuse, remarks_of
+from mlops_infra.app.platform import Asked, exit_code_of_plan, scope
+from mlops_infra.core import API, HostProblem, Phase, Plan, PlannedStep, Step, StepId
+from mlops_infra.errors import ExitCode, InfraError
+from mlops_infra.phases.preflight import Finding
+
+FILE = Path("cluster.yaml")
+PHASES = (
+    Phase("hosts", "", tuple(Step("hosts", h) for h in ("lb", "m1", "m2", "w1"))),
+    Phase("lb", "", (Step("lb", "lb", needs=frozenset({StepId("hosts", "lb")})),)),
+    Phase(
+        "control-plane",
+        "",
+        (
+            Step(
+                "control-plane", "m1", needs=frozenset({StepId("hosts", "m1")}), after=frozenset({StepId("lb", "lb")})
+            ),
+            Step("control-plane", "m2", needs=frozenset({StepId("control-plane", "m1")})),
+        ),
+    ),
+    Phase("network", "", (Step("network", API, needs=frozenset({StepId("control-plane", "m1")})),)),
+    Phase(
+        "workers",
+        "",
+        (Step("workers", "w1", needs=frozenset({StepId("hosts", "w1"), StepId("control-plane", "m1")})),),
+    ),
+)
+ALL = {step.id for phase in PHASES for step in phase.steps}
+
+
+def taken(asked: Asked) -> set[StepId]:
+    selection = scope(PHASES, asked)
+    return {s for s in ALL if selection.takes(s)}
+
+
+def test_up_means_everything() -> None:
+    assert taken(Asked(FILE)) == ALL
+
+
+def test_limit_means_the_steps_of_that_host() -> None:
+    assert taken(Asked(FILE, limit=("m2",))) == {StepId("hosts", "m2"), StepId("control-plane", "m2")}
+
+
+def test_a_part_brings_what_it_needs_and_no_other_part() -> None:
+    assert taken(Asked(FILE, phases=frozenset({"lb"}))) == {StepId("hosts", "lb"), StepId("lb", "lb")}
+    assert taken(Asked(FILE, phases=frozenset({"network"}))) == {
+        StepId("hosts", "m1"),
+        StepId("control-plane", "m1"),
+        StepId("network", API),
+    }
+
+
+def test_a_part_on_one_host_is_that_host_alone() -> None:
+    assert taken(Asked(FILE, limit=("w1",), phases=frozenset({"workers"}))) == {
+        StepId("hosts", "w1"),
+        StepId("workers", "w1"),
+    }
+
+
+def plan(*problems: HostProblem, empty: bool = True) -> Plan:
+    return Plan("c", () if empty else (PlannedStep(StepId("hosts", "m1")),), problems)
+
+
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [
+        (plan(), ExitCode.DONE),
+        (plan(empty=False), ExitCode.CHANGES),
+        (plan(HostProblem("m1", "half-done")), ExitCode.PARTLY),
+        (plan(HostProblem("m1", "silent", unreachable=True), empty=False), ExitCode.PARTLY),
+        (plan(*(HostProblem(h, "silent", unreachable=True) for h in "ab")), ExitCode.UNREACHABLE),
+    ],
+)
+def test_the_worst_news_of_a_plan_is_its_exit_code(made: Plan, code: ExitCode) -> None:
+    assert exit_code_of_plan(made, hosts=2) is code
+
+
+REFUSAL = Finding("m1", "refuse", "1 CPU, a master needs 2", "", "give the machine more CPUs")
+WARNING = Finding("w1", "warn", "its clock is 2 s behind the others", "", "chronyc tracking")
+
+
+def test_refusals_are_problems_and_warnings_are_notes() -> None:
+    findings = (REFUSAL, WARNING, Finding("w2", "warn", WARNING.brief, "", WARNING.remedy))
+    assert problems_of(findings) == (HostProblem("m1", REFUSAL.brief, "", REFUSAL.remedy),)
+    assert remarks_of(findings) == ("w1, w2: its clock is 2 s behind the others (chronyc tracking)",)
+
+
+def test_nothing_is_written_while_preflight_refuses() -> None:
+    refuse((WARNING,))
+    with pytest.raises(InfraError, match="preflight refuses m1"):
+        refuse((WARNING, REFUSAL))
