@@ -31,8 +31,6 @@ _SKEW_WARN, _SKEW_REFUSE = 1.0, 30.0
 """Seconds against the median: etcd and certificates suffer from the second (k0sctl's bound)."""
 _CGROUP_V1_GONE = 35
 """The minor from which a kubelet refuses cgroup v1 by default (kubernetes#134298)."""
-_DOCKER_BRIDGE = "02:42:"
-"""docker0's address is made from its network's: the same on many hosts, and no clone's sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,7 @@ class _Said:
     ways: tuple[tuple[str, int, str], ...] = ()
     outbound: tuple[tuple[str, int, str], ...] = ()
     untold: tuple[str, ...] = ()
+    mac: str = ""
 
 
 def probes(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
@@ -69,20 +68,28 @@ def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) 
     """Findings over the facts of the hosts that answered, worst first. With `adopt` a foreign cluster is no finding."""
     found: list[Finding] = []
     systems = {n: s for n, f in facts.items() if (s := f.value(System())) is not None}
+    cards: dict[str, str] = {}
     for host in cluster.all_hosts:
         if host.name in systems:
             found += _machine(cluster, host, systems[host.name])
         answer = facts[host.name].value(_command(cluster, host)) if host.name in facts else None
         if answer is not None:
-            found += _state(cluster, host, _parsed(answer.stdout), adopt=adopt)
+            said = _parsed(answer.stdout)
+            cards[host.name] = said.mac
+            found += _state(cluster, host, said, adopt=adopt)
     found += _clocks(systems)
-    found += _clones(systems)
+    found += _clones(systems, cards)
     order = {"refuse": 0, "warn": 1, "note": 2}
     return tuple(sorted(found, key=lambda f: order[f.severity]))
 
 
 def _command(cluster: Cluster, host: Host) -> Command:
-    text = render("hosts/preflight.sh.j2", ways=ways_from(cluster, host), outbound=_outbound(cluster, host))
+    text = render(
+        "hosts/preflight.sh.j2",
+        address=host.node_address,
+        ways=ways_from(cluster, host),
+        outbound=_outbound(cluster, host),
+    )
     return Command("preflight", text, timeout=20)
 
 
@@ -142,7 +149,7 @@ def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterato
             host.name,
             "refuse",
             f"{path} names containerd's CRI section",
-            "containerd 1.7 replaces whole sections on import: the sandbox image, the cgroup driver or mirrors are lost",
+            "containerd 1.7 replaces whole sections on import: sandbox image, cgroup driver or mirrors are lost",
             "move its settings to `containerd.config` in cluster.yaml and remove the file",
         )
     if said.prepared:
@@ -206,7 +213,7 @@ def _clocks(systems: Mapping[str, SystemFact]) -> Iterator[Finding]:
             )
 
 
-def _clones(systems: Mapping[str, SystemFact]) -> Iterator[Finding]:
+def _clones(systems: Mapping[str, SystemFact], cards: Mapping[str, str]) -> Iterator[Finding]:
     def shared(what: str, values: Mapping[str, tuple[str, ...]], severity: Severity, remedy: str) -> Iterator[Finding]:
         owners: dict[str, list[str]] = {}
         for name, several in values.items():
@@ -217,16 +224,13 @@ def _clones(systems: Mapping[str, SystemFact]) -> Iterator[Finding]:
                 brief = f"the same {what} as {', '.join(names[:-1])}: {value}"
                 yield Finding(names[-1], severity, brief, "the machines are clones of one another", remedy)
 
-    macs = {
-        n: tuple(m for m in s.macs if m.strip("0:") and not m.lower().startswith(_DOCKER_BRIDGE))
-        for n, s in systems.items()
-    }
     yield from shared(
         "hostname", {n: (s.hostname,) for n, s in systems.items()}, "warn", "hostnamectl set-hostname NAME"
     )
     ids = {n: (s.machine_id,) for n, s in systems.items() if s.machine_id}
     remedy = "rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot"
     yield from shared("machine-id", ids, "refuse", remedy)
+    macs = {n: (mac,) for n, mac in cards.items() if mac}
     yield from shared("MAC address", macs, "refuse", "give the virtual machine a MAC address of its own")
 
 
@@ -262,6 +266,7 @@ def _parsed(stdout: str) -> _Said:
         ways=tuple(_way(text) for text in sorted(lists.get("way", ()))),
         outbound=tuple(_way(text) for text in sorted(lists.get("outbound", ()))),
         untold=tuple(lists.get("untold", ())),
+        mac="".join(lists.get("mac", ())),
     )
 
 

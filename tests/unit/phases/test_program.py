@@ -1,0 +1,121 @@
+from collections.abc import Callable
+from dataclasses import replace
+from graphlib import TopologicalSorter
+
+import pytest
+
+from mlops_infra.core import API, Facts, Step, StepId
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.catalogue import PHASES, phases_for
+from mlops_infra.phases.context import PhaseContext
+
+
+def steps_of(cluster: Cluster, context: PhaseContext) -> dict[StepId, Step]:
+    return {step.id: step for phase in phases_for(cluster, context) for step in phase.steps}
+
+
+def waits_for(steps: dict[StepId, Step], step: StepId) -> set[StepId]:
+    """Everything that has to end before `step`, over any number of others."""
+    seen: set[StepId] = set()
+    todo = [step]
+    while todo:
+        current = steps[todo.pop()]
+        for other in (current.needs | current.after) - seen:
+            seen.add(other)
+            todo.append(other)
+    return seen
+
+
+def test_no_step_waits_for_itself_or_for_one_that_does_not_exist(cluster: Cluster, context: PhaseContext) -> None:
+    steps = steps_of(cluster, context)
+    sorter = TopologicalSorter({step.id: step.needs | step.after for step in steps.values()})
+    assert set(sorter.static_order()) == set(steps)
+
+
+def test_masters_are_made_strictly_one_after_the_other(cluster: Cluster, context: PhaseContext) -> None:
+    steps = steps_of(cluster, context)
+    masters = [StepId("control-plane", f"master-{n}") for n in (1, 2, 3)]
+    assert masters[0] in waits_for(steps, masters[1])
+    assert {masters[0], masters[1]} <= waits_for(steps, masters[2])
+
+
+def test_a_master_that_fails_to_join_does_not_stop_the_next(cluster: Cluster, context: PhaseContext) -> None:
+    third = steps_of(cluster, context)[StepId("control-plane", "master-3")]
+    assert StepId("control-plane", "master-2") in third.after
+    assert StepId("control-plane", "master-2") not in third.needs
+
+
+def test_workers_wait_for_the_first_master_alone(cluster: Cluster, context: PhaseContext) -> None:
+    steps = steps_of(cluster, context)
+    waited = waits_for(steps, StepId("workers", "worker-2"))
+    assert StepId("control-plane", "master-1") in waited
+    assert not {s for s in waited if s.host in ("master-2", "master-3", "worker-1", "worker-3")}
+
+
+def test_the_pod_network_waits_for_the_first_master_and_for_no_join(cluster: Cluster, context: PhaseContext) -> None:
+    waited = waits_for(steps_of(cluster, context), StepId("network", API))
+    assert {s.host for s in waited} == {"master-1", "lb-1"}
+
+
+def test_the_first_master_is_not_made_before_the_load_balancer_stands(cluster: Cluster, context: PhaseContext) -> None:
+    assert StepId("lb", "lb-1") in waits_for(steps_of(cluster, context), StepId("control-plane", "master-1"))
+
+
+def test_a_cluster_that_lives_on_another_master_is_joined_through_it(cluster: Cluster, context: PhaseContext) -> None:
+    steps = steps_of(cluster, replace(context, seed="master-2"))
+    operations = {s.host: s.operations[0] for s in steps.values() if s.phase == "control-plane"}
+    assert {h: o.id for h, o in operations.items()} == {
+        "master-2": "kubeadm-init",
+        "master-1": "kubeadm-join",
+        "master-3": "kubeadm-join",
+    }
+    assert operations["master-1"].inputs[0].host == "master-2"
+    assert StepId("control-plane", "master-2") in steps[StepId("workers", "worker-1")].needs
+
+
+def test_ids_of_resources_are_unique_on_their_host(cluster: Cluster, context: PhaseContext) -> None:
+    by_host: dict[str, list[str]] = {}
+    for step in steps_of(cluster, context).values():
+        by_host.setdefault(step.host, []).extend(resource.id for resource in step.resources)
+    assert all(len(ids) == len(set(ids)) for ids in by_host.values())
+
+
+def test_every_phase_speaks_of_a_bare_platform_without_knowing_anything(
+    cluster: Cluster, context: PhaseContext
+) -> None:
+    for step in steps_of(cluster, context).values():
+        for resource in step.resources:
+            assert resource.probes()
+            resource.diff(Facts())
+
+
+def test_secrets_are_in_no_plan(cluster: Cluster, context: PhaseContext) -> None:
+    for step in steps_of(cluster, context).values():
+        for change in filter(None, (r.diff(Facts()) for r in step.resources)):
+            assert "s3cret-word" not in f"{change.title} {change.reason} {change.diff} {change!r}"
+
+
+@pytest.mark.parametrize("cni", ["flannel", "none"])
+def test_a_network_of_the_users_own_is_left_to_them(
+    make: Callable[..., Cluster], context: PhaseContext, cni: str
+) -> None:
+    steps = steps_of(make(network={"cni": cni}), context)
+    assert (StepId("network", API) in steps) == (cni == "flannel")
+
+
+def test_without_a_load_balancer_the_only_master_is_the_endpoint(
+    make: Callable[..., Cluster], context: PhaseContext
+) -> None:
+    alone = make(hosts={"masters": [{"name": "m", "address": "10.0.0.9"}]})
+    steps = steps_of(alone, context)
+    assert {s.phase for s in steps} == {"hosts", "runtime", "control-plane", "network", "record"}
+    assert not steps[StepId("control-plane", "m")].after
+
+
+def test_the_program_is_one_page() -> None:
+    assert [phase.__name__ for phase in PHASES][:4] == [
+        "hosts_phase",
+        "runtime_phase",
+        "lb_phase",
+        "control_plane_phase",
+    ]
