@@ -12,7 +12,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.finding import Finding
 from mlops_infra.model.tree import Keys
 
-__all__ = ["check"]
+__all__ = ["SECRETS", "check"]
 
 
 def check(cluster: Cluster, document: Mapping[str, Any], *, today: date) -> Iterator[Finding]:
@@ -99,6 +99,7 @@ def _clashes(ports: tuple[tuple[Keys, int], ...]) -> Iterator[Finding]:
 
 
 SECRETS: tuple[Keys, ...] = (("lb", "stats", "password"), ("ssh", "sudo_password"))
+"""Where a secret may stand in clear text."""
 
 
 def check_secrets(document: Mapping[str, Any]) -> Iterator[Finding]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlops_infra.model.checks import check
+from mlops_infra.core.secret import MASK
+from mlops_infra.model.checks import SECRETS, check
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.explain import explain
 from mlops_infra.model.finding import Finding
@@ -68,6 +69,7 @@ def _loaded(tree: Tree, overlay: Path | None, today: date | None) -> Loaded:
         for finding in check(cluster, tree.data, today=today or date.today()):
             if not is_within(finding.keys, reported):
                 (warnings if finding.warning else problems).append(_placed(finding, tree))
+    problems = [_without_secrets(p, tree) for p in problems]
     problems.sort(key=lambda p: (p.mark.file != path, p.mark.line, p.mark.column))
     warnings.sort(key=lambda p: (p.mark.file != path, p.mark.line, p.mark.column))
     if problems or cluster is None:
@@ -83,6 +85,22 @@ def _document(tree: Tree) -> Tree:
         message = "must be a mapping of keys such as `name:`, `ssh:` and `hosts:`"
         raise ConfigProblems([Problem(mark, message, mark.text.strip())], path=tree.path)
     return tree
+
+
+def _without_secrets(problem: Problem, tree: Tree) -> Problem:
+    """Secrets in clear text blotted out, also where another mistake of the same line is shown."""
+    places = [tree.places[k] for way in SECRETS for k in (way, (*way, "value")) if k in tree.places]
+    for place in places:
+        raw = place.raw
+        if raw and place.value.file == problem.mark.file and place.value.line == problem.mark.line:
+            # As long as the secret, so that the caret stays below its place.
+            text = problem.mark.text.replace(raw, "*" * len(raw))
+            problem = replace(problem, mark=replace(problem.mark, text=text))
+        if problem.path in (spell(way) for way in SECRETS) or problem.path.endswith(".value"):
+            offending = "" if raw and raw in problem.offending else problem.offending
+            message, hint = (t.replace(raw, MASK) if raw else t for t in (problem.message, problem.hint))
+            problem = replace(problem, message=message, hint=hint, offending=offending)
+    return problem
 
 
 def merge_trees(base: Tree, over: Tree) -> Tree:

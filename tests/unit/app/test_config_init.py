@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_infra.app.ansible_inventory import Inventory, read_inventory
@@ -171,6 +171,7 @@ def test_a_host_is_name_and_address_or_gets_a_name() -> None:
 LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 
 
+@settings(max_examples=40)
 @given(
     name=LABEL,
     user=st.from_regex(r"[A-Za-z0-9_#'\"{}\[\],&*!|>%@-]{1,12}", fullmatch=True),

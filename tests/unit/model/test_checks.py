@@ -231,6 +231,25 @@ def test_a_secret_in_clear_text_is_warned_about_and_never_repeated(password: obj
     assert loaded.cluster.lb.stats.password.value == "geheim-123"
 
 
+@pytest.mark.parametrize(
+    "lb",
+    [
+        "{stats: {prot: 1, password: geheim-123}}",
+        "{stats: {password: {value: geheim-123, file: x}, port: 0}}",
+        "{stats: {password: {valu: 1, value: geheim-123}}}",
+        "{stats: {password: 8675309}}",
+        "{stats: {password: {value: 8675309}}}",
+    ],
+)
+def test_no_mistake_shows_a_secret_that_stands_in_its_line(lb: str) -> None:
+    head = "name: d\nssh: {user: a}\nhosts: {masters: [{name: m, address: 10.0.0.1}]}\n"
+    found = errors(f"{head}lb: {lb}\n")
+    assert found
+    shown = "".join(f"{p!r} {p} {p.excerpt()}" for p in found)
+    assert "geheim" not in shown
+    assert "8675309" not in shown
+
+
 SMALL = st.integers(0, 63)
 
 
