@@ -21,7 +21,7 @@ from mlops_infra.engine.observation import (
     known,
     step_probes,
 )
-from mlops_infra.engine.payload import Batch, BatchResult, Frame
+from mlops_infra.engine.payload import Batch, BatchBusy, BatchResult, Frame
 from mlops_infra.engine.planner import drift_text
 from mlops_infra.engine.quorum import Quorum
 from mlops_infra.engine.wire import new_nonce
@@ -125,21 +125,17 @@ class GroupRun:
         return {step: changes for step, changes in found.items() if changes}
 
     def _one_batch(self, wanted: dict[StepId, list[Change]]) -> bool:
-        """Send it; False when the group has failed. A broken link is mended once: look, diff, send what is left."""
+        """Send it; False when the group has failed."""
         try:
             self.program.quorum.check_changes(self.group.steps, wanted, self.exchanges.world)
-            result = self._send(wanted)
-        except (LinkLost, TruncatedAnswer):
             try:
-                self.exchanges.connections.again(self.group.host)
-                self.look_again()
+                result = self._send(wanted)
+            except (LinkLost, TruncatedAnswer, BatchBusy) as error:
+                self._recover(error)
                 wanted = self._diff()
                 if not wanted:
                     return True
                 result = self._send(wanted)
-            except InfraError as error:
-                self._fail_all(wanted, error)
-                return False
         except InfraError as error:
             self._fail_all(wanted, error)
             return False
@@ -148,6 +144,13 @@ class GroupRun:
             return False
         self._keep(wanted, result)
         return True
+
+    def _recover(self, error: InfraError) -> None:
+        """A batch may be at work there, ours or one of before: wait for its end, and look what is left to do. Once."""
+        if not isinstance(error, BatchBusy):
+            self.exchanges.connections.again(self.group.host)
+        self.exchanges.wait_until_idle(self.group.host, self.group.steps[0].id)
+        self.look_again()
 
     def _send(self, wanted: dict[StepId, list[Change]]) -> BatchResult:
         world, group = self.exchanges.world, self.group

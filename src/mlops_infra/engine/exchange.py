@@ -12,7 +12,7 @@ from mlops_infra.engine.connect import Connections, Master, split_answers
 from mlops_infra.engine.errors import InDoubt
 from mlops_infra.engine.journal import Journal
 from mlops_infra.engine.observation import known
-from mlops_infra.engine.payload import Batch, BatchBusy, BatchResult, progress
+from mlops_infra.engine.payload import Batch, BatchResult, progress
 from mlops_infra.engine.wire import Wire
 from mlops_infra.engine.world import World
 from mlops_infra.errors import InfraError
@@ -39,11 +39,15 @@ class Exchanges:
     pause: float = PAUSE
 
     def send(self, host: str, batch: Batch, step: StepId) -> BatchResult:
-        """One exchange. Where the link breaks, a detached batch's result is asked for; else LinkLost is raised."""
+        """One exchange. Where the link breaks, a detached batch's result is asked for; else LinkLost is raised.
+
+        Raises BatchBusy while a batch of before is at work there: what it leaves behind has to be looked at first.
+        """
         with self.connections.guard(host):
             self.journal.batch_sent(host, batch.id, batch.changes)
             try:
-                result = self._send_when_free(host, batch, step)
+                heard = self._listener(host, batch, step)
+                result = self.wire.send(self.connections.session(host), batch, heard)
             except (LinkLost, TimedOut, TruncatedAnswer) as error:
                 self.journal.record("link_lost", host=host, batch=batch.id, error=error.brief, sync=True)
                 if not batch.detached:
@@ -71,16 +75,10 @@ class Exchanges:
 
     def wait_until_idle(self, host: str, step: StepId) -> None:
         """A batch of before may still be at work on the host: it is waited for there, in one exchange."""
-        self.emit(Event(time.time(), EventKind.NOTE, host, step, "an earlier batch is still at work; waiting for it"))
+        self.emit(
+            Event(time.time(), EventKind.NOTE, host, step, "waiting for what an earlier batch may still be doing")
+        )
         self.wire.wait_until_idle(self.connections.session(host), IDLE_DEADLINE)
-
-    def _send_when_free(self, host: str, batch: Batch, step: StepId) -> BatchResult:
-        heard = self._listener(host, batch, step)
-        try:
-            return self.wire.send(self.connections.session(host), batch, heard)
-        except BatchBusy:
-            self.wait_until_idle(host, step)
-            return self.wire.send(self.connections.session(host), batch, heard)
 
     def _result_of(self, host: str, batch: Batch, error: InfraError) -> BatchResult:
         try:

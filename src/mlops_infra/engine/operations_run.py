@@ -7,7 +7,7 @@ import time
 from mlops_infra.core import Event, EventKind, Operation, OperationState, Outcome, Secret, Standing, Step
 from mlops_infra.engine.apply import GroupRun
 from mlops_infra.engine.errors import ActionFailed, OperationUnclear, VerifyFailed
-from mlops_infra.engine.payload import BatchResult
+from mlops_infra.engine.payload import BatchBusy, BatchResult
 from mlops_infra.errors import InfraError
 
 __all__ = ["OperationsRun"]
@@ -27,12 +27,13 @@ class OperationsRun:
             try:
                 if not self._due(operation):
                     continue
-                self._run(operation)
+                ran = self._run(operation)
             except InfraError as error:
                 self._say(EventKind.OPERATION_ENDED, f"{operation.title}: {error.brief}", Outcome.FAILED)
                 self.run.group.fail(self.step, error)
                 return
-            self.run.group.changed.setdefault(self.step.id, []).append(operation.id)
+            if ran:
+                self.run.group.changed.setdefault(self.step.id, []).append(operation.id)
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -44,8 +45,7 @@ class OperationsRun:
         standing = self._standing(operation)
         if standing.state is OperationState.UNKNOWN:
             # A run that was killed leaves its operation at work there: its end is worth waiting for.
-            self.exchanges.wait_until_idle(self.run.group.host, self.step.id)
-            self._look(operation)
+            self._wait_and_look(operation)
             standing = self._standing(operation)
         if standing.state is OperationState.BROKEN:
             raise InfraError(
@@ -60,19 +60,33 @@ class OperationsRun:
             )
         return standing.state is OperationState.PENDING
 
+    def _wait_and_look(self, operation: Operation) -> None:
+        self.exchanges.wait_until_idle(self.run.group.host, self.step.id)
+        self._look(operation)
+
     def _look(self, operation: Operation) -> None:
         self.run.look_again()
         self.run.refresh_api(operation.probes)
 
-    def _run(self, operation: Operation) -> None:
+    def _run(self, operation: Operation) -> bool:
+        """True when it was run by us; False when what was at work there has done it meanwhile."""
         self.run.program.quorum.check_operation(self.step, operation, self.exchanges.world)
         self._say(EventKind.OPERATION_STARTED, operation.title)
         began = time.monotonic()
-        for again in (True, False):
-            result = self._once(operation)
+        for again in (True, True, False):
+            try:
+                result = self._once(operation)
+            except BatchBusy:
+                if not again:
+                    raise
+                self._wait_and_look(operation)
+                if not self._due(operation):
+                    return False
+                continue
             if not self._judge(operation, result, may_repeat=again):
                 break
         self._say(EventKind.OPERATION_ENDED, f"{operation.title}: {time.monotonic() - began:.1f} s", Outcome.CHANGED)
+        return True
 
     def _once(self, operation: Operation) -> BatchResult:
         inputs: dict[str, Secret] = {}

@@ -54,6 +54,8 @@ class FakeHost:
     down: bool = False
     cut: list[str] = field(default_factory=list)
     """How the next sends end: "before" (lost, nothing done), "after" (done, then lost), "busy", "" (well)."""
+    when_idle: Callable[[], object] | None = None
+    """What the batch that keeps it "busy" has done by its end."""
     channels: int = 0
     connections: int = 0
 
@@ -205,6 +207,8 @@ class FakeWire:
 
     def wait_until_idle(self, session: Any, deadline: float) -> None:
         session.open()
+        if session.host.when_idle is not None:
+            session.host.when_idle()
 
     def look_script(self, look: Look) -> bytes:
         return b""

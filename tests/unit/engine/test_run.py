@@ -399,6 +399,41 @@ def test_an_operation_whose_link_broke_is_run_exactly_once(world: Any, cut: str)
     assert ran == ["a"]
 
 
+def test_an_operation_that_an_earlier_run_left_at_work_is_waited_for_and_not_repeated(world: Any) -> None:
+    w = world("a")
+    host = w.platform.hosts["a"]
+    host.cut = ["busy"]
+    host.when_idle = lambda: host.files.__setitem__("/done/join", b"")
+    with w.engine([Phase("join", "join", (Step("join", "a", (), (once("join"),)),))]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("join", "a"): Outcome.OK}
+    assert not w.platform.sent
+
+
+def test_a_host_that_an_earlier_batch_keeps_busy_is_waited_for_and_looked_at_again(world: Any) -> None:
+    w = world("a")
+    host = w.platform.hosts["a"]
+    host.cut = ["busy"]
+    host.when_idle = lambda: host.files.__setitem__("/etc/one", b"x")
+    with w.engine([simple("one", "a"), simple("two", "a")]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("one", "a"): Outcome.OK, ("two", "a"): Outcome.CHANGED}
+
+
+def test_a_fault_of_the_program_on_one_host_does_not_take_the_others_with_it(world: Any) -> None:
+    w = world("a", "b")
+
+    def forgetful(given: Inputs) -> Script:
+        raise KeyError("member")
+
+    faulty = Operation("join", "join", once("join").probes, once("join").standing, forgetful)
+    with w.engine([Phase("join", "join", (Step("join", "a", (), (faulty,)),)), simple("one", "b")]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("join", "a"): Outcome.FAILED, ("one", "b"): Outcome.CHANGED}
+    assert "a fault in mlops-infra itself: KeyError" in result.failed[0].brief
+    assert "forgetful" in (result.directory / "output.log").read_text()
+
+
 def test_an_operation_that_ran_without_effect_is_not_called_done(world: Any) -> None:
     w = world("a")
     with w.engine([Phase("join", "join", (Step("join", "a", (), (once("join"),)),))]) as engine:
