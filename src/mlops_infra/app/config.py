@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mlops_infra.app.context import SiteContext, open_site
-from mlops_infra.core.secret import MASK
 from mlops_infra.model.base import Noun
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
-from mlops_infra.model.schema import schema_text
-from mlops_infra.model.secret import SecretSource
+from mlops_infra.model.secret import MASK, SecretSource
 
 __all__ = ["effective", "effective_yaml", "schema_text", "valid_shape"]
 
@@ -35,6 +33,13 @@ def effective_yaml(config: Path, lab: bool = False) -> tuple[str, SiteContext]: 
     out = io.StringIO()
     yaml.dump(effective(site.cluster), out)
     return out.getvalue(), site
+
+
+def schema_text() -> str:
+    """What `config schema` prints."""
+    from mlops_infra.model import schema  # noqa: PLC0415 - not needed to check a file
+
+    return schema.schema_text()
 
 
 def _plain(value: Any) -> Any:

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlops_infra.core.secret import MASK
 from mlops_infra.model.checks import SECRETS, check
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.explain import explain
 from mlops_infra.model.finding import Finding
 from mlops_infra.model.problem import ConfigProblems, Mark, Problem
+from mlops_infra.model.secret import MASK
 from mlops_infra.model.suggest import suggest_key
 from mlops_infra.model.tree import Keys, Place, Tree, parse_tree, read_tree, spell
 

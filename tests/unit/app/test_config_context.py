@@ -13,6 +13,7 @@ from mlops_infra.app.secrets import resolve
 from mlops_infra.core.secret import MASK, Secret
 from mlops_infra.errors import ConfigError
 from mlops_infra.model.load import load_cluster
+from mlops_infra.model.secret import MASK as MODEL_MASK
 from mlops_infra.model.secret import SecretSource
 from mlops_infra.model.site import Site
 
@@ -80,6 +81,10 @@ def test_config_show_fills_in_the_endpoint_and_masks_a_secret_in_clear(config: P
     text, _ = effective_yaml(config)
     assert "control_plane_endpoint: api.demo.internal" in text
     assert "open-sesame" not in text and MASK in text
+
+
+def test_there_is_one_mask() -> None:
+    assert MODEL_MASK == MASK
 
 
 def test_the_json_of_validate_counts_hosts_and_carries_warnings(config: Path) -> None:
