@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -61,19 +62,25 @@ ExecStart=/usr/local/sbin/lab-cgroup
 [Install]
 WantedBy=sysinit.target
 """
+# /dev/kmsg is the machine's, for the kubelet; seven journals need not keep what its kernel says.
+_JOURNAL = """\
+[Journal]
+ReadKMsg=no
+"""
 _REVISION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Unit:
+class _File:
     path: str
     text: str
     mode: int
 
 
 _FILES = (
-    _Unit("usr/local/sbin/lab-cgroup", _PREPARE, 0o755),
-    _Unit("etc/systemd/system/lab-cgroup.service", _PREPARE_UNIT, 0o644),
+    _File("usr/local/sbin/lab-cgroup", _PREPARE, 0o755),
+    _File("etc/systemd/system/lab-cgroup.service", _PREPARE_UNIT, 0o644),
+    _File("etc/systemd/journald.conf.d/lab.conf", _JOURNAL, 0o644),
 )
 
 
@@ -95,8 +102,17 @@ def ensure_rootfs(codename: str, say: Callable[[str], None]) -> Path:
     final = rootfs_path(codename)
     if final.is_dir():
         return final
-    say(f"building the {codename} root file system (once per machine, about half a minute)")
     final.parent.mkdir(parents=True, exist_ok=True)
+    with (final.parent / "rootfs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second builder waits, and finds it done
+        if not final.is_dir():
+            say(f"building the {codename} root file system (once per machine, about half a minute)")
+            _build(codename, final)
+            _remove_unused(codename, final)
+    return final
+
+
+def _build(codename: str, final: Path) -> None:
     for stale in final.parent.glob(f".rootfs-{codename}-*"):
         shutil.rmtree(stale, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".rootfs-{codename}-", dir=final.parent))
@@ -107,8 +123,6 @@ def ensure_rootfs(codename: str, say: Callable[[str], None]) -> Path:
         root.rename(final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    _remove_unused(codename, final)
-    return final
 
 
 def _remove_unused(codename: str, final: Path) -> None:
@@ -145,6 +159,7 @@ def _finish(root: Path) -> None:
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     for file in _FILES:
         path = root / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.text)
         path.chmod(file.mode)
     run(["systemctl", f"--root={root}", "--quiet", "mask", *_MASKED])
