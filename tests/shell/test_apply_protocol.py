@@ -110,6 +110,16 @@ def test_a_handler_that_could_not_run_is_owed_until_a_later_run(sandbox: Sandbox
     assert sandbox.converge(PendingHandlers()) is None
 
 
+def test_a_later_success_settles_what_an_earlier_batch_owed(sandbox: Sandbox) -> None:
+    bad = Handler("restart:x", "[ -e /etc/good ] && echo restarted >>/tmp/notes\n")
+    result = sandbox.send(sandbox.batch(change(Shell("write", ":"), notifies=(bad,))))
+    assert result.failure is not None and result.failure.kind == "handler"
+    assert sandbox.diff(PendingHandlers()) is not None
+    assert sandbox.send(sandbox.batch(change(Shell("mend", "touch /etc/good"), notifies=(bad,)))).ok
+    assert sandbox.diff(PendingHandlers()) is None
+    assert sandbox.run("cat /tmp/notes") == "restarted\n"
+
+
 def test_the_proof_comes_with_the_answer(sandbox: Sandbox) -> None:
     file = File("/etc/x/conf", "text\n", mode=0o600)
     wanted = sandbox.diff(file)

@@ -50,6 +50,7 @@ case $verb in
   unmask) for n in $names; do set_ $n UnitFileState disabled; set_ $n LoadState loaded; done ;;
   start|restart) for n in $names; do set_ $n ActiveState active; set_ $n SubState running; done ;;
   stop) for n in $names; do set_ $n ActiveState inactive; set_ $n SubState dead; done ;;
+  is-failed) exit 1 ;;
   show) for n in $names; do
       case $n in *.*) ;; *) continue ;; esac
       [ -d "$u/$n" ] && load=loaded || load=not-found

@@ -79,7 +79,11 @@ def _pieces(batch: Batch, works: tuple[Work, ...]) -> tuple[Piece, ...]:
     numbers |= {f"reload:{i.removeprefix('restart:')}": n for i, n in numbers.items() if i.startswith("restart:")}
     notified = [tuple(sorted({numbers[h.id] for h in c.notifies})) for c in batch.changes for _ in c.actions]
     notified += [()] * (len(works) - len(notified))
-    return tuple(Piece(n, w.kind, w.action, to) for n, (w, to) in enumerate(zip(works, notified, strict=True)))
+    orders = {h.id: h.order for h in batch.handlers}
+    return tuple(
+        Piece(n, w.kind, w.action, to, orders.get(w.resource, 0))
+        for n, (w, to) in enumerate(zip(works, notified, strict=True))
+    )
 
 
 def _tar(members: dict[str, bytes]) -> bytes:

@@ -34,6 +34,7 @@ class Piece:
     kind: Literal["action", "handler"]
     action: PutFile | Shell
     notifies: tuple[int, ...] = ()
+    order: int = 0
 
 
 _PRELUDE = f"""\
@@ -204,8 +205,9 @@ def _step(piece: Piece, pieces: tuple[Piece, ...]) -> str:
 
 
 def _pending_name(piece: Piece) -> str:
+    """The same in every batch, so that a later success settles an earlier debt; sorts in the order of handlers."""
     title = piece.action.title if isinstance(piece.action, Shell) else ""
-    return f"{piece.number:04d}-{re.sub(r'[^A-Za-z0-9._@-]', '_', title)[:120]}"
+    return f"{piece.order:04d}-{re.sub(r'[^A-Za-z0-9._@-]', '_', title)[:120]}"
 
 
 def _start(batch: Batch, op: str) -> str:

@@ -20,6 +20,7 @@ from mlops_infra.core import (
     Shell,
     Stat,
     StatFact,
+    Unreadable,
 )
 from mlops_infra.resources.text import digest, quote, shown_lines, transition, unified
 
@@ -91,8 +92,10 @@ class File:
             return f"content: → {len(self.data)} bytes, sha256 {digest(self.data)[:12]}"
         if fresh:
             return unified([], new, self.path)
-        old = facts.value(ReadText(self.path))
-        return "" if old is None else unified(old.splitlines(keepends=True), new, self.path)
+        old = facts.answer(ReadText(self.path))
+        if isinstance(old, Unreadable):
+            return f"content: → {len(self.data)} bytes (what is there is no text, or too large to be shown)"
+        return unified(old.splitlines(keepends=True), new, self.path) if isinstance(old, str) else ""
 
     def _put(
         self, kind: Kind, reason: str, diff: str, *, clear: bool = False, wants: frozenset[Probe[Any]] = frozenset()

@@ -16,7 +16,11 @@ power (or whose batch failed) between a change and its restart is found out by t
 
 @dataclass(frozen=True, slots=True)
 class PendingHandlers:
-    """No handler is left over. Belongs last into the first step of every host."""
+    """No handler is left over.
+
+    Belongs last into the last step of a host: a restart may be owed because a file was wrong, so that the right file
+    must come first.
+    """
 
     deadline: int = 300
 
@@ -40,7 +44,11 @@ class PendingHandlers:
         names = fact.stdout.split() if isinstance(fact, CommandFact) else []
         if not names:
             return None
-        script = f'for f in {PENDING_DIR}/*; do [ ! -f "$f" ] || sh -eu "$f" && rm -f "$f" || exit 1; done\n'
+        script = (
+            f'for f in {PENDING_DIR}/*; do\n  [ -f "$f" ] || continue\n'
+            '  sh -eu "$f" || { echo "still owed: $f (remove it when it is not needed any more)"; exit 1; }\n'
+            '  rm -f "$f"\ndone\n'
+        )
         said = "\n".join(name.split("-", 1)[-1] for name in names)
         return Change(
             self.id,

@@ -126,8 +126,12 @@ def _is_active(fact: UnitFact) -> bool:
 def _telling(name: str, verb: str) -> str:
     """A start or restart that shows the unit's last words when it fails: they are what a person looks for."""
     unit = quote(name)
+    words = f"systemctl --no-pager --full -n 0 status {unit} || :; journalctl --no-pager -q -n 30 -u {unit} || :"
+    told = f"{{ {words}; exit 1; }}"
     return (
         f"systemctl reset-failed {unit} 2>/dev/null || :\n"
-        f"systemctl {verb} {unit} || {{ rc=$?; systemctl --no-pager --full status {unit} || :; "
-        f"journalctl --no-pager -q -n 30 -u {unit} || :; exit $rc; }}\n"
+        f"systemctl {verb} {unit} || {told}\n"
+        # Of a simple service systemd calls the start good before the program has looked at its configuration.
+        f"case $(systemctl show -p Type {unit}) in *=simple|*=exec) sleep 0.5 ;; esac\n"
+        f"! systemctl -q is-failed {unit} || {told}\n"
     )
