@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -95,12 +96,12 @@ class FlatRepository:
     directory: Path
     codename: str
 
-    def fill(self, debs: list[Path]) -> None:
-        """Makes the directory hold exactly these packages."""
+    def fill(self, debs: list[Path], keep: Collection[str] = ()) -> None:
+        """Makes the directory hold exactly these packages, and of those named in `keep` any other version there is."""
         self.directory.mkdir(parents=True, exist_ok=True)
         wanted = {deb.name: deb for deb in debs}
         for present in self.directory.glob("*.deb"):
-            if present.name not in wanted:
+            if present.name not in wanted and present.name.partition("_")[0] not in keep:
                 present.unlink()
         for name, deb in wanted.items():
             target = self.directory / name

@@ -69,7 +69,7 @@ def ensure_built(
     if _holds(layout, plan, source):
         return facts_of(directory)
     # What somebody added by name stays: the lab asks for the least, and must not take it away.
-    there = layout.note().get("components", ())
+    there = {name for held in layout.note().get("held", ()) for name in held["components"]}
     return build_mirror(directory, emit, source, plan.with_components(*there))
 
 
@@ -102,15 +102,7 @@ def build_mirror(
             check_repository(layout.repository(codename).directory)
         fingerprint = layout.signing_key.ensure()
         layout.signing_key.close()
-        layout.write_note(
-            {
-                **plan.describe(),
-                "source": chosen,
-                "fingerprint": fingerprint,
-                "made_by": _made_by(),
-                "images": plan.images,
-            }
-        )
+        layout.write_note(_note(layout, plan, chosen, fingerprint))
         say(f"mirror ready in {directory} after {time.monotonic() - began:.0f} s")
     return facts_of(directory)
 
@@ -133,23 +125,30 @@ def facts_of(directory: Path) -> MirrorFacts:
     )
 
 
+def _note(layout: MirrorLayout, plan: MirrorPlan, source: str, fingerprint: str) -> dict[str, object]:
+    """What is noted of a finished mirror: this plan beside those that it held before, made the same way."""
+    before, made_by = layout.note(), _made_by()
+    alike = before.get("made_by") == made_by and before.get("source") == source
+    held = [one for one in before.get("held", ()) if alike and one["versions"] != plan.describe()["versions"]]
+    return {
+        "source": source,
+        "fingerprint": fingerprint,
+        "made_by": made_by,
+        "codenames": list(plan.codenames),
+        "held": [*held, plan.describe()],
+    }
+
+
 def _holds(layout: MirrorLayout, plan: MirrorPlan, source: Source) -> bool:
     note = layout.note()
-    wanted = plan.describe()
+    if note.get("made_by") != _made_by() or source not in ("auto", note.get("source")):
+        return False
+    if not any(plan.is_within(held) for held in note.get("held", ())):
+        return False
     return (
-        bool(note)
-        and note.get("made_by") == _made_by()
-        and source in ("auto", note.get("source"))
-        and note.get("versions") == wanted["versions"]
-        and set(plan.components) <= set(note.get("components", ()))
-        and set(plan.codenames) <= set(note.get("codenames", ()))
-        and layout.key_file.exists()
+        layout.key_file.exists()
         and set(plan.images) <= set(layout.registry.references())
-        and all(
-            layout.repository(name).has("kubelet", "haproxy")
-            for name in plan.codenames
-            if "kubernetes" in plan.components
-        )
+        and all(layout.repository(name).has("kubelet", "haproxy") for name in plan.codenames if plan.has_packages)
     )
 
 

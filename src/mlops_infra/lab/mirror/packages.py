@@ -12,7 +12,10 @@ from pathlib import Path
 
 from mlops_infra.lab.mirror.deb import Deb, DebFile
 
-__all__ = ["PackageVersions", "containerd_package", "kubernetes_packages"]
+PLATFORM_PACKAGES = ("kubelet", "kubeadm", "kubectl", "cri-tools", "kubernetes-cni", "containerd.io")
+"""A mirror keeps every version of these that was ever put into it: an upgrade needs the next beside the present one."""
+
+__all__ = ["PLATFORM_PACKAGES", "PackageVersions", "containerd_package", "kubernetes_packages"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from mlops_infra.lab.mirror.debian import BASE_CODENAME, closure, ingredients
 from mlops_infra.lab.mirror.golang import GoProgram, Toolchain, build, find_go
 from mlops_infra.lab.mirror.images import ImageMaker
 from mlops_infra.lab.mirror.layout import MirrorLayout
-from mlops_infra.lab.mirror.packages import PackageVersions, containerd_package, kubernetes_packages
+from mlops_infra.lab.mirror.packages import PLATFORM_PACKAGES, PackageVersions, containerd_package, kubernetes_packages
 from mlops_infra.lab.mirror.programs import missing_programs
 from mlops_infra.lab.mirror.progress import MirrorError, Say
 from mlops_infra.lab.mirror.versions import MirrorPlan
@@ -95,7 +95,7 @@ class _Source:
     def fill_repository(self, codename: str, debian: Path, built: Mapping[str, Path]) -> None:
         ours = [path for deb in self._debs(codename, built) if (path := self._deb(deb))]
         repository = self.layout.repository(codename)
-        repository.fill([*sorted(debian.glob("*.deb")), *ours])
+        repository.fill([*sorted(debian.glob("*.deb")), *ours], keep=PLATFORM_PACKAGES)
         self.layout.publish(repository)
         self.say(f"apt repository {codename}: {len(repository.packages())} packages, signed")
 

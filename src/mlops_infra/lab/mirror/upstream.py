@@ -16,6 +16,7 @@ from mlops_infra.lab.mirror.cache import sha256_file
 from mlops_infra.lab.mirror.debian import closure
 from mlops_infra.lab.mirror.homes import Homes
 from mlops_infra.lab.mirror.layout import MirrorLayout
+from mlops_infra.lab.mirror.packages import PLATFORM_PACKAGES
 from mlops_infra.lab.mirror.programs import missing_programs
 from mlops_infra.lab.mirror.progress import MirrorError, Say
 from mlops_infra.lab.mirror.upstream_apt import SignedRepository, pick
@@ -105,7 +106,7 @@ class _Upstream:
         if "containerd" in self.plan.components:
             debs += self._packages(docker_repository(codename), {"containerd.io": versions.containerd}, "Docker")
         repository = self.layout.repository(codename)
-        repository.fill(debs)
+        repository.fill(debs, keep=PLATFORM_PACKAGES)
         self.layout.publish(repository)
         self.say(f"apt repository {codename}: {len(debs)} packages, signed")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mlops_infra.lab.mirror.components import DEFAULT_COMPONENTS, OPTIONAL_COMPONENTS
 from mlops_infra.lab.mirror.debian import CODENAMES
@@ -66,12 +68,23 @@ class MirrorPlan:
     def with_components(self, *names: str) -> MirrorPlan:
         return MirrorPlan(self.versions, self.components | frozenset(names), self.codenames)
 
-    def describe(self) -> dict[str, object]:
+    def describe(self) -> dict[str, Any]:
         return {
             "versions": asdict(self.versions),
             "components": sorted(self.components),
             "codenames": list(self.codenames),
         }
+
+    def is_within(self, held: Mapping[str, Any]) -> bool:
+        """Whether a mirror that was filled for a plan so described holds all of this one."""
+        mine = self.describe()
+        return held["versions"] == mine["versions"] and all(
+            set(mine[part]) <= set(held[part]) for part in ("components", "codenames")
+        )
+
+    @property
+    def has_packages(self) -> bool:
+        return "kubernetes" in self.components
 
     @property
     def images(self) -> tuple[str, ...]:
