@@ -59,8 +59,9 @@ def up(
         lab = _merge(_ours(config), cluster, config, debian12)
         site = Site(config, lab=True)
         keys.ensure_identity(site.directory)
-        for codename in sorted({one.codename for one in lab.twin.hosts}):
-            ensure_rootfs(codename, lambda text: _note(emit, text))
+        codenames = sorted({one.codename for one in lab.twin.hosts})
+        with ThreadPoolExecutor(len(codenames)) as pool:
+            list(pool.map(lambda codename: ensure_rootfs(codename, lambda text: _note(emit, text)), codenames))
         state.save(lab)
         machine.raise_limits()
         network.ensure_bridge(lab.twin)

@@ -103,7 +103,7 @@ def ensure_rootfs(codename: str, say: Callable[[str], None]) -> Path:
     if final.is_dir():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    with (final.parent / "rootfs.lock").open("w") as lock:
+    with (final.parent / f"rootfs-{codename}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second builder waits, and finds it done
         if not final.is_dir():
             say(f"building the {codename} root file system (once per machine, about half a minute)")
@@ -129,7 +129,7 @@ def _remove_unused(codename: str, final: Path) -> None:
     """Root file systems of earlier recipes, unless a lab that is up still stands on them."""
     mounts = Path("/proc/mounts").read_text()
     for old in final.parent.glob(f"rootfs-{codename}-*"):
-        if old != final and f"lowerdir={old}," not in mounts:
+        if old != final and old.is_dir() and f"lowerdir={old}," not in mounts:
             shutil.rmtree(old, ignore_errors=True)
 
 
