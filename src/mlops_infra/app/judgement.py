@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mlops_infra.core import HostProblem, Probe
+from mlops_infra.core import API, HostProblem, Probe
 from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.operations.evidence import evidence_probes
 from mlops_infra.phases import preflight
+from mlops_infra.phases.drift import drift_probes
 from mlops_infra.phases.preflight import Finding
 
 __all__ = ["asked_first", "problems_of", "refuse", "remarks_of"]
@@ -23,7 +24,7 @@ def asked_first(cluster: Cluster) -> dict[str, frozenset[Probe[Any]]]:
     for host in cluster.hosts.masters:
         for operation in ("kubeadm-init", "kubeadm-join"):
             asked[host.name] |= evidence_probes(host.name, operation)
-    return asked
+    return {**asked, API: drift_probes()}
 
 
 def problems_of(findings: Iterable[Finding]) -> tuple[HostProblem, ...]:

@@ -96,7 +96,7 @@ class Platform:
             self.engine.close()
             plan = self._plan_with(seed, questions)
             seen = self._seen()
-        self.findings = judge(self.cluster, seen.facts, adopt=self.asked.adopt)
+        self.findings = judge(self.cluster, {**seen.facts, API: seen.api}, adopt=self.asked.adopt)
         return replace(
             plan,
             problems=(*plan.problems, *problems_of(self.findings)),

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-from mlops_infra.core import Command, Facts, Probe, System, SystemFact
+from mlops_infra.core import API, Command, Facts, Probe, System, SystemFact
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.distribution import ARCHITECTURES, SUPPORTED, is_supported
+from mlops_infra.phases.drift import drift
+from mlops_infra.phases.finding import Finding, Severity
 from mlops_infra.phases.ports import ours_on, ways_from
 from mlops_infra.phases.releases import minor_of
 from mlops_infra.render import render
 
 __all__ = ["Finding", "judge", "probes"]
-
-Severity = Literal["refuse", "warn", "note"]
 
 _MIB = 1024 * 1024
 _NEEDS: Mapping[str, tuple[int, int, int]] = {
@@ -31,17 +31,6 @@ _SKEW_WARN, _SKEW_REFUSE = 1.0, 30.0
 """Seconds against the median: etcd and certificates suffer from the second (k0sctl's bound)."""
 _CGROUP_V1_GONE = 35
 """The minor from which a kubelet refuses cgroup v1 by default (kubernetes#134298)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What preflight has to say. `refuse`: nothing is written while it holds; `host` is empty where it is about all."""
-
-    host: str
-    severity: Severity
-    brief: str
-    cause: str = ""
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +54,10 @@ def probes(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
 
 
 def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) -> tuple[Finding, ...]:
-    """Findings over the facts of the hosts that answered, worst first. With `adopt` a foreign cluster is no finding."""
+    """Findings over the facts of the hosts that answered, worst first; `facts[API]`, where given, is what the API said.
+
+    With `adopt` a foreign cluster is no finding: that it agrees with the file is judged all the same.
+    """
     found: list[Finding] = []
     systems = {n: s for n, f in facts.items() if (s := f.value(System())) is not None}
     cards: dict[str, str] = {}
@@ -79,6 +71,7 @@ def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) 
             found += _state(cluster, host, said, adopt=adopt)
     found += _clocks(systems)
     found += _clones(systems, cards)
+    found += drift(cluster, facts.get(API, Facts()))
     order = {"refuse": 0, "warn": 1, "note": 2}
     return tuple(sorted(found, key=lambda f: order[f.severity]))
 
