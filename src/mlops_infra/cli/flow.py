@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,7 @@ def status(options: Options, *, part: Part | None = None) -> int:
 
 def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None:
     from mlops_infra.app.shapes import results_shape, status_shape  # noqa: PLC0415
+    from mlops_infra.core import Outcome  # noqa: PLC0415
     from mlops_infra.engine.plan_json import plan_to_dict  # noqa: PLC0415
     from mlops_infra.ui.report import PARTS, results_text, status_text  # noqa: PLC0415
 
@@ -116,7 +117,9 @@ def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None
     else:
         out.text("\n" + results_text(results, out.style))
     shows, roles = (part.shows, part.roles) if part else (PARTS, ())
-    out.text("\n" + status_text(done.status, out.style, shows, roles))
+    told = {r.id.host for r in results if r.outcome is Outcome.UNREACHABLE}
+    rest = tuple(p for p in done.status.problems if p.host not in told)
+    out.text("\n" + status_text(replace(done.status, problems=rest), out.style, shows, roles))
     if done.run.stopped:
         out.aside(f"stopped: {done.run.stopped}")
     if done.exit_code is not ExitCode.DONE:

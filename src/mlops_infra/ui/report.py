@@ -14,6 +14,7 @@ __all__ = ["PARTS", "results_text", "runs_text", "status_text", "table"]
 
 PARTS = ("nodes", "lb", "etcd", "access")
 _GOOD = (Outcome.OK, Outcome.CHANGED)
+_HELD_UP = (Outcome.BLOCKED, Outcome.SKIPPED, Outcome.CANCELLED)
 
 
 def table(rows: Sequence[Sequence[str]], style: Style) -> list[str]:
@@ -84,28 +85,40 @@ def _backends(backends: Sequence[Backend]) -> str:
 
 
 def results_text(results: Sequence[StepResult], style: Style) -> str:
-    """What came of a run: how many steps changed something, and each thing that went wrong, once per cause."""
-    grouped: dict[tuple[str, ...], list[str]] = {}
-    held_up: dict[str, list[str]] = {}
+    """What came of a run: each thing that went wrong, once per cause, and how much was changed."""
+    failed: dict[tuple[str, ...], list[str]] = {}
+    silent: dict[tuple[str, ...], list[str]] = {}
+    held_up: dict[tuple[str, ...], list[str]] = {}
     for r in results:
-        if r.outcome in (Outcome.BLOCKED, Outcome.SKIPPED, Outcome.CANCELLED):
-            held_up.setdefault(f"{r.id.phase} {r.outcome}: {r.brief}", []).append(r.id.host)
+        if r.outcome in _HELD_UP:
+            held_up.setdefault((f"{r.id.phase} {r.outcome}: {r.brief}",), []).append(r.id.host)
+        elif r.outcome is Outcome.UNREACHABLE:
+            silent.setdefault((r.brief or "unreachable", "", r.cause, r.remedy), []).append(r.id.host)
         elif r.outcome not in _GOOD:
             key = (r.id.phase, r.brief or str(r.outcome), r.details, r.cause, r.remedy)
-            grouped.setdefault(key, []).append(r.id.host)
-    lines = []
-    for (phase, brief, details, cause, remedy), hosts in grouped.items():
-        lines.append(f"{style.bad('failed:')} {style.strong(f'{phase} on {hosts_text(hosts)}')}: {brief}")
-        lines += [f"    {line}" for line in details.strip().splitlines()]
-        lines += [f"  {style.dim('why:')} {cause}"] if cause else []
-        lines += [f"  {style.dim('try:')} {remedy}"] if remedy else []
-    lines += [f"{style.warn('not done:')} {what} ({hosts_text(hosts)})" for what, hosts in held_up.items()]
+            failed.setdefault(key, []).append(r.id.host)
+    lines: list[str] = []
+    for (phase, *said), hosts in failed.items():
+        lines += _trouble("failed:", f"{phase} on {hosts_text(hosts)}", said, style)
+    for key, hosts in silent.items():
+        lines += _trouble("unreachable:", hosts_text(list(dict.fromkeys(hosts))), key, style)
+    lines += [f"{style.warn('not done:')} {what} ({hosts_text(hosts)})" for (what,), hosts in held_up.items()]
     changed = [r for r in results if r.outcome is Outcome.CHANGED]
     if changed:
         count = sum(len(r.changed) for r in changed)
         touched = {r.id.host for r in changed} - {API}
-        lines.append(f"Changed {count_of(count, 'thing')} on {count_of(len(touched), 'host')}.")
+        where = f"on {count_of(len(touched), 'host')}" if touched else "in the cluster"
+        lines.append(f"Changed {count_of(count, 'thing')} {where}.")
     return "\n".join(lines)
+
+
+def _trouble(kind: str, subject: str, said: Sequence[str], style: Style) -> list[str]:
+    brief, details, cause, remedy = said
+    lines = [f"{style.bad(kind)} {style.strong(subject)}: {brief}"]
+    lines += [f"    {line}" for line in details.strip().splitlines()]
+    lines += [f"  {style.dim('why:')} {cause}"] if cause else []
+    lines += [f"  {style.dim('try:')} {remedy}"] if remedy else []
+    return lines
 
 
 def runs_text(runs: Sequence[PastRun], style: Style) -> str:

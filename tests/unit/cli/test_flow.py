@@ -155,6 +155,19 @@ def test_a_failure_is_told_with_its_remedy_and_where_the_log_is(
     assert "full log: runs/run-1" in shown.err
 
 
+def test_a_host_that_does_not_answer_is_told_once_whatever_was_wanted_there(
+    there: FakePlatform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there.results = tuple(
+        StepResult(StepId(phase, "m1"), Outcome.UNREACHABLE, brief="no answer", remedy="power it on")
+        for phase in ("hosts", "runtime", "record")
+    )
+    assert cli.run(["up", "--yes"]) == 4
+    shown = capsys.readouterr().out
+    assert "unreachable: m1: no answer\n  try: power it on\n" in shown
+    assert shown.count("no answer") == 1
+
+
 def test_up_in_json_is_one_object_with_the_documented_shape(
     there: FakePlatform, capsys: pytest.CaptureFixture[str]
 ) -> None:
