@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops_infra.core import API, Change, Outcome, Probe, Step, StepId, StepResult
+from mlops_infra.core import API, Change, Outcome, Probe, Step, StepId, StepResult, Unknown
 from mlops_infra.engine.errors import ActionFailed, InDoubt, VerifyFailed
 from mlops_infra.engine.exchange import Exchanges
 from mlops_infra.engine.manifest import manifest_change
@@ -210,6 +210,11 @@ class GroupRun:
         host = self.exchanges.world.api_host
         if asked and host and self.group.scope != API:
             self.exchanges.observe(host, asked, api=True)
+
+    def forget_api(self, probes: Iterable[Probe[Any]]) -> None:
+        """What the API said before an operation is no longer true after it; asking again can wait until it matters."""
+        stale = [p for p in probes if is_api_probe(p)]
+        self.exchanges.world.learn(API, {p: Unknown("not asked since it was changed") for p in stale})
 
     def _keep(self, wanted: dict[StepId, list[Change]], result: BatchResult) -> None:
         self.learn(result)

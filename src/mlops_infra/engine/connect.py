@@ -17,7 +17,7 @@ from mlops_infra.errors import InfraError
 from mlops_infra.transport import Session, Target, Transport
 from mlops_infra.transport.errors import LinkLost, TransportError, TruncatedAnswer
 
-__all__ = ["ApiClaim", "Connections", "Master", "observe_all", "problem_of", "split_answers"]
+__all__ = ["ApiClaim", "Connections", "Master", "in_threads", "observe_all", "problem_of", "split_answers"]
 
 MAX_THREADS = 256
 ASKED_AT_ONCE = 3
@@ -163,7 +163,7 @@ def observe_all(
             problems[host] = problem_of(error, host)
             emit(Event(time.time(), EventKind.HOST_FAILED, host, text=error.brief))
 
-    _in_threads(look, asked.hosts)
+    in_threads(look, asked.hosts)
     if claim.host is None:
         _ask_one_more(connections, wire, claim, facts, asked.api)
     return Observation(
@@ -174,7 +174,8 @@ def observe_all(
     )
 
 
-def _in_threads(work: Callable[[str], None], hosts: Iterable[str]) -> None:
+def in_threads(work: Callable[[str], None], hosts: Iterable[str]) -> None:
+    """One thread a host. The first exception is raised when all have ended."""
     names = list(hosts)
     if names:
         with ThreadPoolExecutor(min(MAX_THREADS, len(names)), thread_name_prefix="host") as pool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlops_infra.core import Facts
-from mlops_infra.engine.connect import Connections
+from mlops_infra.engine.connect import Connections, in_threads
 from mlops_infra.engine.errors import LockBusy, NoMajority
 from mlops_infra.engine.observe import OBSERVE_COMMAND
 from mlops_infra.engine.wire import Look, Wire, observe_deadline
@@ -109,20 +109,36 @@ class RunLock:
         return tuple(self._held)
 
     def acquire(self, hosts: Sequence[str], *, of: int, looks: Mapping[str, Look]) -> Mapping[str, Facts]:
-        """Lock `hosts` in this order; a majority of `of` must be had. Returns what each observed once locked.
+        """Lock `hosts`; a majority of `of` must be had. Returns what each observed once locked.
 
-        Raises LockBusy where another run holds one of them, NoMajority where too few can; nothing is held then.
+        The first that answers, in this order, decides between two runs; the others are locked together. Raises
+        LockBusy where another run holds one of them, NoMajority where too few can be locked; nothing is held then.
         """
         self._needed = of // 2 + 1
-        failed: dict[str, InfraError] = {}
+        failed: dict[str, TransportError] = {}
+        facts: dict[str, Facts] = {}
+
+        def take(host: str) -> None:
+            try:
+                self._take(host, looks.get(host))
+            except TransportError as error:
+                failed[host] = error
+
+        def look(host: str) -> None:
+            try:
+                facts[host] = self._read_look(host, looks[host])
+            except TransportError as error:
+                failed[host] = error
+                self._held.pop(host).close()
+
         try:
-            for host in hosts:
-                try:
-                    self._take(host, looks.get(host))
-                except TransportError as error:
-                    failed[host] = error
+            rest = iter(hosts)
+            while not self._held and (first := next(rest, None)) is not None:
+                take(first)
+            in_threads(take, rest)
             self._check_majority(of, failed)
-            facts = {h: self._read_look(h, looks[h]) for h in list(self._held) if h in looks}
+            in_threads(look, [h for h in hosts if h in self._held and h in looks])
+            self._check_majority(of, failed)
         except BaseException:
             self.release()
             raise

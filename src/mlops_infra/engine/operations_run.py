@@ -115,12 +115,15 @@ class OperationsRun:
 
         True when it was never begun (the link broke before, or the host restarted) and may be sent again.
         """
+        failed = result.failure
         if result.in_doubt:
             self._look(operation)
-        elif result.failure is None:
-            self.run.refresh_api(operation.probes)
-        failed = result.failure
+        elif failed is None:
+            self.run.forget_api(operation.probes)
         standing = Standing(OperationState.UNKNOWN) if failed else self._standing(operation)
+        if standing.state is OperationState.UNKNOWN and failed is None:
+            self.run.refresh_api(operation.probes)
+            standing = self._standing(operation)
         if standing.state is OperationState.DONE:
             return False
         if result.in_doubt and may_repeat and standing.state is OperationState.PENDING:

@@ -259,7 +259,10 @@ class Engine:
         )
         schedule.give_up({p.host: p for p in seen.problems})
         schedule.broken(broken_steps(self.phases, seen, chosen=self._selected.chosen))
-        return run_schedule(schedule, program, exchanges, stopped=lambda: self._stop_reason)
+        try:
+            return run_schedule(schedule, program, exchanges, stopped=lambda: self._stop_reason)
+        finally:
+            self.observation = world.observation
 
 
 def _check_expected(plan: Plan, expected: str | None) -> None:

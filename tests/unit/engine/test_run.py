@@ -451,12 +451,13 @@ def test_the_lock_of_another_run_is_named_and_nothing_is_written(world: Any) -> 
     assert not any(h.open for h in w.platform.helds)
 
 
-def test_masters_are_locked_in_file_order_and_let_go_at_the_end(world: Any) -> None:
+def test_masters_are_locked_the_first_of_the_file_before_all_others_and_let_go_at_the_end(world: Any) -> None:
     w = world("w1", "m1", "m2", "m3", masters=MASTERS)
     w.serve(*MASTERS)
     with w.engine([simple("one", ["w1", *MASTERS])]) as engine:
         engine.apply()
-    assert [h.session.name for h in w.platform.helds] == ["m1", "m2", "m3"]
+    assert w.platform.helds[0].session.name == "m1"
+    assert {h.session.name for h in w.platform.helds} == {"m1", "m2", "m3"}
     assert not any(h.open for h in w.platform.helds)
 
 
@@ -596,6 +597,35 @@ def test_the_api_is_asked_once_and_the_next_master_when_the_first_is_silent(worl
         seen = engine.observe()
     assert seen.api_host in {"m3", None}
     assert sum(w.platform.channels.values()) <= 4
+
+
+@pytest.mark.parametrize("by_files", [True, False])
+def test_what_the_api_said_before_an_operation_is_not_held_against_it(world: Any, by_files: bool) -> None:
+    """A join that is judged by its files costs no further question; one that only the API can judge costs one."""
+    w = world("m1", "w1", masters=("m1",))
+    w.serve("m1")
+    node = Applied("w1").probe
+
+    def standing(facts: Facts) -> Standing:
+        known = None if isinstance(facts.answer(node), Unknown) else facts.value(node) is not None
+        files = facts.value(Stat("/done/join")) is not None
+        if known is None:
+            return Standing(OperationState.DONE if files and by_files else OperationState.UNKNOWN)
+        if files and not known:
+            return Standing(OperationState.BROKEN, "the cluster knows no such node")
+        return Standing(OperationState.DONE if known else OperationState.PENDING)
+
+    def join(host: FakeHost) -> None:
+        host.files["/done/join"] = b""
+        w.platform.api[node] = {"kind": "Node"}
+
+    w.platform.scripts["do join"] = join
+    probes: frozenset[Probe[Any]] = frozenset({node, Stat("/done/join")})
+    operation = Operation("join", "join", probes, standing, lambda given: Script("do join"))
+    with w.engine([Phase("join", "join", (Step("join", "w1", (), (operation,)),))]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("join", "w1"): Outcome.CHANGED}, result.failed
+    assert w.platform.channels == {"m1": 2 if by_files else 3, "w1": 3}
 
 
 def test_two_hosts_are_at_work_at_the_same_time(world: Any) -> None:
