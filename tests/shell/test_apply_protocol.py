@@ -237,6 +237,21 @@ def test_an_operation_outlives_its_link_and_is_asked_for_afterwards(sandbox: San
     assert file.diff(result.facts) is None
 
 
+def test_an_operation_whose_batch_is_still_at_its_files_is_waited_for(sandbox: Sandbox) -> None:
+    before = change(Shell("slow", "touch /tmp/begun; sleep 2\n"))
+    batch = sandbox.batch(before, script=Script("echo done\n"))
+    process = sandbox.start(BATCH_COMMAND)
+    assert process.stdin and process.stdout and process.stderr
+    process.stdin.write(compile_batch(batch))
+    process.stdin.close()
+    sandbox.run("until [ -e /tmp/begun ]; do sleep 0.05; done")
+    process.stdout.close()
+    process.stderr.close()
+    result = sandbox.result(batch)
+    process.wait(20)
+    assert (result.operation_output, result.operation_rc, result.in_doubt) == ("done", 0, False)
+
+
 def test_an_operation_that_was_never_begun_is_in_doubt_not_done(sandbox: Sandbox) -> None:
     result = sandbox.result(sandbox.batch(change(Shell("a", ":")), script=Script("echo x\n")))
     assert result.in_doubt and not result.ok

@@ -141,6 +141,9 @@ def result_script(batch: Batch, works: int, verify: str) -> str:
     """What became of the operation of a batch that was sent before: its output from the start, and its end."""
     op = f"{_RUN}/{batch.id}"
     lines = [_PRELUDE, _FOLLOW, f"printf 'BATCH %s %s\\n' {batch.nonce} {quote(batch.id)}"]
+    # The batch itself may still be at what comes before its operation: then nothing is lost yet.
+    lines += [f'while [ ! -d {op} ] && [ "$(head -n 1 {_RUN}/batch.lock 2>/dev/null)" = {quote(batch.id)} ] &&']
+    lines += [f"  ! flock -n {_RUN}/batch.lock true; do sleep 0.2; done"]
     # The operation's directory is made when all actions and handlers before it have ended well.
     lines += [f"if [ -d {op} ]; then", *(f"say 'A {n} ok 0'" for n in range(works))]
     lines += [f"follow {op} {_turns(batch)}", "else", *(f"say 'A {n} skip'" for n in range(works))]
