@@ -84,6 +84,9 @@ class Group:
     def failed(self) -> bool:
         return any(r.outcome not in {Outcome.OK, Outcome.CHANGED} for r in self.results.values())
 
+    def ordered_results(self) -> list[StepResult]:
+        return [self.results[step.id] for step in self.steps]
+
     def end_rest(self) -> None:
         for step in self.steps:
             if step.id not in self.results:
@@ -248,8 +251,9 @@ class GroupRun:
         self.group.fail(first, error)
 
     def _attribute(self, wanted: dict[StepId, list[Change]], result: BatchResult, failed: Frame) -> None:
-        """Find whose action it was. Steps before it did their part; their handlers may not have run, so they say so."""
+        """Find whose action it was. Steps before it did their part, and say so where their handlers were put off."""
         done = {f.resource for f in result.frames if f.kind == "action" and f.outcome == "ok"} - {failed.resource}
+        put_off = {f.resource for f in result.frames if f.kind == "handler" and f.outcome == "skipped"}
         for step in self.group.steps:
             changes = wanted.get(step.id, [])
             self.group.changed[step.id] = [c.resource for c in changes if c.resource in done]
@@ -264,5 +268,9 @@ class GroupRun:
             if any(failed.resource == c.resource or failed.resource in {h.id for h in c.notifies} for c in changes):
                 self.group.fail(step, error)
                 return
-            self.group.end(step, Outcome.CHANGED if changes else Outcome.OK)
+            if any(h.id in put_off for c in changes for h in c.notifies):
+                why = f"its restarts were put off, because {failed.title} failed; the next run makes up for them"
+                self.group.end(step, Outcome.BLOCKED, InfraError(why, host=self.group.host))
+            else:
+                self.group.end(step, Outcome.CHANGED if changes else Outcome.OK)
         self.group.fail(self.group.steps[-1], error)

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from mlops_infra.core import API, Event, EventKind, Step, StepResult
+from mlops_infra.core import API, Event, EventKind, Step, StepId, StepResult
 from mlops_infra.engine.apply import Group, GroupRun, Program
 from mlops_infra.engine.connect import MAX_THREADS
 from mlops_infra.engine.exchange import Exchanges
@@ -28,18 +28,23 @@ def run_schedule(
     threads = min(MAX_THREADS, len(program.asked.hosts) + 4)
     with ThreadPoolExecutor(threads, thread_name_prefix="step") as pool:
         flying: dict[Future[list[StepResult]], tuple[Step, ...]] = {}
+        told: set[StepId] = set()
         while not schedule.done:
             if why := stopped():
                 schedule.stop(why)
             for group in schedule.ready():
                 unfinished = schedule.pending_on(group[0].host)
                 flying[pool.submit(_run_group, group, unfinished, program, exchanges)] = group
+            _tell(schedule, told, exchanges)
             if not flying:
-                continue
+                if not schedule.done:
+                    raise AssertionError("steps are left that nothing will ever free")
+                break
             ended, _ = wait(flying, return_when=FIRST_COMPLETED)
             for future in ended:
                 flying.pop(future)
                 schedule.finish(future.result())
+            _tell(schedule, told, exchanges)
     return schedule.ordered_results()
 
 
@@ -51,13 +56,13 @@ def _run_group(
     if all(is_settled(s, world.of(s.host)) for s in steps):
         group = Group(steps, steps[0].host)
         group.end_rest()
-        return _told(group, exchanges)
+        return group.ordered_results()
     host = _machine(steps[0], exchanges)
     group = Group(steps, host or steps[0].host, unfinished)
     if host is None:
         cause = "No API server is up, or none can be reached."
         group.fail(steps[0], InfraError("no master answers for the API", cause=cause, remedy="mlops-infra status"))
-        return _told(group, exchanges)
+        return group.ordered_results()
     for step in steps:
         exchanges.emit(Event(time.time(), EventKind.STEP_STARTED, host, step.id))
     run = GroupRun(program, exchanges, group)
@@ -69,7 +74,7 @@ def _run_group(
         exchanges.journal.output(host, redact("".join(traceback.format_exception(error))))
         group.fail(_current(group), _our_fault(error, exchanges))
     group.end_rest()
-    return _told(group, exchanges)
+    return group.ordered_results()
 
 
 def _current(group: Group) -> Step:
@@ -100,9 +105,10 @@ def _machine(step: Step, exchanges: Exchanges) -> str | None:
     return None
 
 
-def _told(group: Group, exchanges: Exchanges) -> list[StepResult]:
-    results = [group.results[step.id] for step in group.steps]
-    for result in results:
+def _tell(schedule: Schedule, told: set[StepId], exchanges: Exchanges) -> None:
+    """Say of each step once how it ended: those that never began, too."""
+    for result in [r for r in schedule.results.values() if r.id not in told]:
+        told.add(result.id)
         exchanges.journal.record(
             "step_ended",
             phase=result.id.phase,
@@ -111,5 +117,5 @@ def _told(group: Group, exchanges: Exchanges) -> list[StepResult]:
             changed=result.changed,
             brief=result.brief,
         )
-        exchanges.emit(Event(time.time(), EventKind.STEP_ENDED, group.host, result.id, result.brief, result.outcome))
-    return results
+        now = time.time()
+        exchanges.emit(Event(now, EventKind.STEP_ENDED, result.id.host, result.id, result.brief, result.outcome))

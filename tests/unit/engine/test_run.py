@@ -16,6 +16,7 @@ from mlops_infra.core import (
     API,
     ApiObject,
     Change,
+    EventKind,
     Facts,
     FailurePolicy,
     Handler,
@@ -283,6 +284,41 @@ def test_an_action_that_fails_ends_its_own_host_and_no_other(world: Any) -> None
     failed = result.failed[0]
     assert failed.brief == "run break: ended with 7" and failed.details == "no such device"
     assert result.exit_code is ExitCode.PARTLY
+
+
+def test_a_handler_that_fails_is_laid_to_the_step_that_made_it_necessary(world: Any) -> None:
+    w = world("a")
+    w.platform.scripts["reload"] = _failing("a", 3, "bad config")
+    first = Phase("one", "one", (Step("one", "a", (Text("/etc/one", reload="reload"),)),))
+    with w.engine([first, simple("two", "a")]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("one", "a"): Outcome.FAILED, ("two", "a"): Outcome.BLOCKED}
+    assert result.failed[0].details == "bad config"
+
+
+def test_a_step_whose_handlers_were_put_off_by_a_later_failure_is_not_called_done(world: Any) -> None:
+    w = world("a")
+    w.platform.scripts["break"] = _failing("a", 1, "")
+    first = Phase("one", "one", (Step("one", "a", (Text("/etc/one", reload="reload"),)),))
+    second = Phase("two", "two", (Step("two", "a", (Text("/etc/two", script="break"),)),))
+    with w.engine([first, second]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("one", "a"): Outcome.BLOCKED, ("two", "a"): Outcome.FAILED}
+    assert "put off" in result.failed[0].brief
+
+
+def test_every_step_is_told_about_once_also_those_that_never_began(world: Any) -> None:
+    w = world("a", "b", "c")
+    w.platform.hosts["c"].down = True
+    w.platform.scripts["break"] = _failing("a", 1, "")
+    told: list[Any] = []
+    first = Phase("one", "one", tuple(Step("one", h, (Text("/etc/one", script="break"),)) for h in "abc"))
+    with w.engine([first, simple("two", "abc")], emit=told.append) as engine:
+        result = engine.apply()
+    ended = [e.step for e in told if e.kind is EventKind.STEP_ENDED]
+    assert sorted(ended) == sorted(r.id for r in result.results) and len(ended) == 6
+    titles = [e.text for e in told if e.kind is EventKind.ACTION and e.host == "b"]
+    assert any("break" in title for title in titles)
 
 
 def test_what_is_not_as_declared_after_a_good_batch_fails_with_the_difference(world: Any) -> None:
