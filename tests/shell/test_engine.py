@@ -15,6 +15,7 @@ from sandbox import Sandbox, needs_root
 
 from mlops_infra.core import (
     Facts,
+    Handler,
     Input,
     Inputs,
     Operation,
@@ -32,7 +33,7 @@ from mlops_infra.engine.connect import Master
 from mlops_infra.engine.errors import LockBusy
 from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.errors import ExitCode
-from mlops_infra.resources import Directory, File
+from mlops_infra.resources import Directory, File, GuardedCommand
 from mlops_infra.transport import Reply, Target
 from mlops_infra.transport.errors import LinkLost
 
@@ -235,3 +236,20 @@ def test_two_runs_at_once_the_second_says_who_holds_the_lock(transport: BoxTrans
         thread.join(10)
     assert errors and " since " in errors[0].brief and "pid" in errors[0].brief
     assert transport.boxes["w1"].run("cat /var/lib/join.runs") == "ran\n"
+
+
+def test_a_restart_that_a_failed_batch_put_off_is_done_by_the_next_run(transport: BoxTransport, tmp_path: Path) -> None:
+    note = Handler("note", "echo reloaded >>/var/lib/notes\n")
+
+    def phases(wall: str) -> tuple[Phase, ...]:
+        noted = File("/etc/noted", "x\n", notifies=(note,))
+        broken = GuardedCommand("wall", "test -e /var/lib/wall", wall)
+        return (Phase("base", "base", (Step("base", "m1", (noted, broken)), Step("base", "w1"))),)
+
+    with engine(transport, tmp_path, phases("exit 9")) as first:
+        assert first.apply().exit_code is ExitCode.PARTLY
+    transport.boxes["m1"].run("[ ! -e /var/lib/notes ]")
+    with engine(transport, tmp_path, phases(": >/var/lib/wall")) as second:
+        assert "pending-handlers" in {c.resource for s in second.plan().steps for c in s.changes}
+        assert second.apply().exit_code is ExitCode.DONE
+    assert transport.boxes["m1"].run("cat /var/lib/notes") == "reloaded\n"

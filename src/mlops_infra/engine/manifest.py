@@ -13,6 +13,9 @@ from mlops_infra.engine.observation import MANIFEST
 __all__ = ["Manifest", "manifest_change", "read_manifest"]
 
 
+_NOT_OWNED = "pending-handlers"
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`owned` are resource ids. None of this is ever a reason for a change: it is a record."""
@@ -38,7 +41,8 @@ def read_manifest(facts: Facts) -> Manifest | None:
 def manifest_change(facts: Facts, owned: Iterable[str], *, run_id: str, cluster: str) -> Change:
     """The last action of an apply batch: what we own from now on, together with what we owned before."""
     before = read_manifest(facts)
-    ids = sorted(frozenset(owned) | (before.owned if before else frozenset()))
+    ours = {i for i in owned if not i.startswith(_NOT_OWNED)}
+    ids = sorted(ours | (before.owned if before else frozenset()))
     said = {"cluster": cluster, "last_run": run_id, "tool": __version__, "owned": ids}
     content = (json.dumps(said, indent=1) + "\n").encode()
     return Change(

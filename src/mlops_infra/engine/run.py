@@ -25,6 +25,7 @@ from mlops_infra.engine.connect import Connections, Master, observe_all
 from mlops_infra.engine.errors import PlanMoved
 from mlops_infra.engine.exchange import Exchanges
 from mlops_infra.engine.journal import Journal, new_run_id, prune
+from mlops_infra.engine.leftovers import with_leftovers
 from mlops_infra.engine.lock import RunLock, this_holder
 from mlops_infra.engine.observation import Observation, Questions, all_steps, questions
 from mlops_infra.engine.plan_json import plan_to_json
@@ -75,12 +76,12 @@ class Engine:
         wire: Wire | None = None,
     ) -> None:
         self.settings = settings
-        self.phases = tuple(phases)
         self.observation: Observation | None = None
         self._emit = emit
         self._wire = wire or ShWire()
         self._connections = Connections(transport, targets, emit)
-        self._selected: Selected = select(self.phases, settings.selection)
+        self._selected: Selected = select(phases, settings.selection)
+        self.phases = with_leftovers(phases, self._selected.chosen)
         self._steps = all_steps(self.phases)
         self._asked = self._questions(targets)
         self._interrupts = 0
