@@ -107,7 +107,7 @@ def join_script(role: str, member: str = "none") -> str:
     document = {"discovery": {"bootstrapToken": {}}, "controlPlane": {}}
     joiner = Joiner("n", "10.0.0.12", role, document, ("k:NoSchedule",))  # type: ignore[arg-type]
     minted = {"token": "t", "ca_hash": "sha256:0", "certificate_key": "c", "member": member}
-    return kubeadm_join(joiner, seed="m").script({k: Secret(v) for k, v in minted.items()}).text
+    return kubeadm_join(joiner, seed="m", kubernetes="1.31.4").script({k: Secret(v) for k, v in minted.items()}).text
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox sh"])
@@ -244,7 +244,7 @@ def test_what_a_join_needs_is_minted_with_etcds_word_on_the_member(host: Host, m
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     subprocess.run([*make, "-keyout", key, "-out", ca, "-subj", "/CN=ca"], check=True, capture_output=True)
     document = {"discovery": {"bootstrapToken": {}}, "controlPlane": {}}
-    (wanted,) = kubeadm_join(Joiner("n", "10.0.0.12", "master", document), seed="m").inputs
+    (wanted,) = kubeadm_join(Joiner("n", "10.0.0.12", "master", document), seed="m", kubernetes="1.31.4").inputs
     done = host.run(wanted.script.replace('"${#key}" = 64', '"$key" = KEY'))
     assert done.returncode == 0, done.stderr
     said = dict(line.split("=", 1) for line in done.stdout.splitlines())

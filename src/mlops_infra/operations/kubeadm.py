@@ -52,11 +52,14 @@ def kubeadm_init(
     )
 
 
-def kubeadm_join(joiner: Joiner, *, seed: str) -> Operation:
-    """The operation that joins a node; `seed` is the host on which token, CA hash and certificate key are minted."""
+def kubeadm_join(joiner: Joiner, *, seed: str, kubernetes: str) -> Operation:
+    """The operation that joins a node; `seed` is the host on which token, CA hash and certificate key are minted.
+
+    `kubernetes` is the cluster's version, without a v.
+    """
     mint = render(
         "operations/mint.sh.j2",
-        ttl=_TOKEN_TTL, node=joiner.node, role=joiner.role, peer_url=f"https://{joiner.address}:2380",
+        ttl=_TOKEN_TTL, node=joiner.node, role=joiner.role, kubernetes=kubernetes, peer_url=f"https://{joiner.address}:2380",
     )  # fmt: skip
     return Operation(
         id=JOIN,

@@ -64,7 +64,7 @@ def _join_step(cluster: Cluster, host: Host, seed: str, previous: str) -> Step:
         NAME,
         host.name,
         _resources(cluster),
-        (kubeadm_join(joiner, seed=seed),),
+        (kubeadm_join(joiner, seed=seed, kubernetes=cluster.versions.kubernetes),),
         needs=frozenset({StepId("runtime", host.name), StepId(NAME, seed)}),
         after=frozenset({StepId(NAME, previous)}),
     )

@@ -21,7 +21,11 @@ def workers_phase(cluster: Cluster, context: PhaseContext) -> Phase:
             NAME,
             host.name,
             operations=(
-                kubeadm_join(Joiner(host.name, host.node_address, "worker", join_document(cluster, host)), seed=seed),
+                kubeadm_join(
+                    Joiner(host.name, host.node_address, "worker", join_document(cluster, host)),
+                    seed=seed,
+                    kubernetes=cluster.versions.kubernetes,
+                ),
             ),
             needs=frozenset({StepId("runtime", host.name), StepId("control-plane", seed)}),
         )

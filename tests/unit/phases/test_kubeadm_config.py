@@ -61,14 +61,16 @@ def test_kubeadm_itself_finds_a_join_valid(
 ) -> None:
     host = cluster.host_named(name)
     joiner = Joiner(name, host.node_address, role, join_document(cluster, host))
-    script = kubeadm_join(joiner, seed="master-1").script(MINTED)
+    script = kubeadm_join(joiner, seed="master-1", kubernetes="1.31.4").script(MINTED)
     validated(kubeadm, script.files[0].content, tmp_path)
 
 
 def test_what_is_minted_is_in_a_closed_file_and_in_no_script(cluster: Cluster) -> None:
     host = cluster.host_named("master-2")
     operation = kubeadm_join(
-        Joiner("master-2", host.node_address, "master", join_document(cluster, host)), seed="master-1"
+        Joiner("master-2", host.node_address, "master", join_document(cluster, host)),
+        seed="master-1",
+        kubernetes="1.31.4",
     )
     script = operation.script(MINTED)
     (file,) = script.files
