@@ -1,6 +1,7 @@
 """The hosts' cgroups: how a host is put in, frozen, killed at once and found again after a crash.
 
-On cgroup v1 (and hybrid) a host has a directory in every hierarchy; on v2 one in the only tree. v1 is the tested path.
+On cgroup v1 (and hybrid) a host has a directory in every hierarchy. On v2 it has one in the only tree; where systemd
+rules that tree, below a unit with Delegate=yes, as systemd asks of everybody. v1 is the tested path.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from pathlib import Path
 
 from mlops_infra.lab.errors import LabError
 from mlops_infra.lab.paths import CGROUP
+from mlops_infra.lab.shell import run, succeeds
 
 __all__ = ["Hierarchies", "Tally", "discover"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _ROUNDS = 25
 _PAUSE = 0.1
+_UNIT = f"{CGROUP}.service"
+_HOLDER = "@holder"
+_HOLD = """\
+own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)
+mkdir "$own/@holder" && echo 0 > "$own/@holder/cgroup.procs" && exec sleep infinity
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +39,34 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Hierarchies:
-    """The mounted cgroup hierarchies. `unified` is True when there is one tree (v2) and nothing else."""
+    """The mounted cgroup hierarchies. `unified` is True when there is one tree (v2) and nothing else; `delegated` when
+    that tree is systemd's."""
 
     roots: tuple[Path, ...]
     unified: bool
+    delegated: bool = False
+
+    def base(self, root: Path) -> Path:
+        """The lab's own directory in a hierarchy."""
+        return root / "system.slice" / _UNIT if self.delegated else root / CGROUP
 
     def directories(self, name: str) -> tuple[Path, ...]:
-        return tuple(root / CGROUP / name for root in self.roots)
+        return tuple(self.base(root) / name for root in self.roots)
 
     def names(self) -> tuple[str, ...]:
         """Hosts (and the mirror) that have a directory in any hierarchy, running or not."""
-        found = {p.name for root in self.roots for p in (root / CGROUP).glob("*") if p.is_dir()}
-        return tuple(sorted(found))
+        found = {p.name for root in self.roots for p in self.base(root).glob("*") if p.is_dir()}
+        return tuple(sorted(found - {_HOLDER}))
 
     def create(self, name: str) -> tuple[Path, ...]:
         """The host's own directories, ready to be entered by writing to `cgroup.procs`."""
         for root in self.roots:
-            parent = root / CGROUP
+            parent = self.base(root)
+            if self.delegated:
+                _hold_unit(parent)
             (parent / name).mkdir(parents=True, exist_ok=True)
             if self.unified:
-                _delegate(root, parent)
+                _hand_down(*([] if self.delegated else [root]), parent)
             elif (
                 root / "cpuset.cpus"
             ).exists():  # empty in a new directory, and no process may enter before they are set
@@ -114,13 +130,15 @@ class Hierarchies:
     def remove_parents(self) -> tuple[Path, ...]:
         """Remove the lab's own directories, once no host is in them. Those that could not be removed."""
         left = []
-        for root in self.roots:
+        for base in map(self.base, self.roots):
+            if self.delegated and base.exists():
+                succeeds(["systemctl", "stop", _UNIT])
             try:
-                (root / CGROUP).rmdir()
+                base.rmdir()
             except FileNotFoundError:
                 continue
             except OSError:
-                left.append(root / CGROUP)
+                left.append(base)
         return tuple(left)
 
     def _freezer(self, name: str) -> Path | None:
@@ -162,18 +180,35 @@ class Hierarchies:
         return None
 
 
-def _delegate(root: Path, parent: Path) -> None:
+def _hand_down(*directories: Path) -> None:
     """cgroup v2: a controller reaches a directory only through `cgroup.subtree_control` of every one above it."""
-    for directory in (root, parent):
-        for controller in (root / "cgroup.controllers").read_text().split():
+    for directory in directories:
+        for controller in (directory / "cgroup.controllers").read_text().split():
             try:
                 (directory / "cgroup.subtree_control").write_text(f"+{controller}")
             except OSError:  # one that the machine keeps for itself
                 continue
 
 
-def discover(mounts: str | None = None) -> Hierarchies:
-    """The hierarchies of this machine, from /proc/mounts. Raises LabError when none is mounted."""
+def _hold_unit(base: Path) -> None:
+    """The lab's delegated unit, running: one sleeping process in a leaf of it, so that the rest of the tree is ours."""
+    if base.is_dir():
+        return
+    run(
+        ["systemd-run", "--quiet", f"--unit={_UNIT}", "-p", "Delegate=yes", "-p", "KillMode=process", "sh", "-c", _HOLD]
+    )
+    for _ in range(_ROUNDS * 2):
+        if (base / _HOLDER).is_dir():
+            return
+        time.sleep(_PAUSE)
+    raise LabError("systemd gave the lab no cgroups of its own", remedy=f"systemctl status {_UNIT}")
+
+
+def discover(mounts: str | None = None, *, systemd: bool | None = None) -> Hierarchies:
+    """The hierarchies of this machine, from /proc/mounts; `systemd` says whether it is PID 1 (None: look).
+
+    Raises LabError when none is mounted.
+    """
     text = Path("/proc/mounts").read_text() if mounts is None else mounts
     v1, v2 = [], []
     for line in text.splitlines():
@@ -186,4 +221,5 @@ def discover(mounts: str | None = None) -> Hierarchies:
             v2.append(Path(where))
     if not v1 and not v2:
         raise LabError("no cgroup hierarchy is mounted below /sys/fs/cgroup", remedy="mount cgroup2 there")
-    return Hierarchies(tuple(v1 + v2), unified=not v1)
+    ruled = Path("/run/systemd/system").is_dir() if systemd is None else systemd
+    return Hierarchies(tuple(v1 + v2), unified=not v1, delegated=not v1 and ruled)

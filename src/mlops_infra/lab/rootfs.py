@@ -126,10 +126,10 @@ def _build(codename: str, final: Path) -> None:
 
 
 def _remove_unused(codename: str, final: Path) -> None:
-    """Root file systems of earlier recipes, unless a lab that is up still stands on them."""
-    mounts = Path("/proc/mounts").read_text()
+    """Root file systems of earlier recipes, unless the disk of a host was made over them (disk.attach)."""
+    used = {link.readlink() for link in Path("/var/lib").glob("mlops-infra-lab*/hosts/*/rootfs") if link.is_symlink()}
     for old in final.parent.glob(f"rootfs-{codename}-*"):
-        if old != final and old.is_dir() and f"lowerdir={old}," not in mounts:
+        if old.is_dir() and old not in used | {final}:
             shutil.rmtree(old, ignore_errors=True)
 
 

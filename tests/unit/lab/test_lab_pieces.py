@@ -37,9 +37,16 @@ def test_on_cgroup_v1_a_host_has_a_directory_in_every_hierarchy_of_the_machine_i
 
 
 def test_on_cgroup_v2_there_is_one_tree() -> None:
-    found = discover(V2)
-    assert found.unified
+    found = discover(V2, systemd=False)
+    assert (found.unified, found.delegated) == (True, False)
     assert found.directories("m1") == (Path("/sys/fs/cgroup") / CGROUP / "m1",)
+
+
+def test_where_systemd_rules_the_one_tree_hosts_live_below_a_delegated_unit() -> None:
+    found = discover(V2, systemd=True)
+    assert found.delegated
+    assert found.directories("m1") == (Path("/sys/fs/cgroup/system.slice") / f"{CGROUP}.service" / "m1",)
+    assert not discover(V1, systemd=True).delegated, "v1 controllers are anybody's"
 
 
 def test_a_machine_without_cgroups_is_refused() -> None:
@@ -70,9 +77,12 @@ def test_cpuset_directories_get_their_processors_before_any_process(tmp_path: Pa
 
 def test_cgroup_v2_hands_each_controller_down_to_the_hosts(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
-    (tmp_path / "cgroup.subtree_control").write_text("")
+    (tmp_path / CGROUP).mkdir()
+    (tmp_path / CGROUP / "cgroup.controllers").write_text("memory\n")
     Hierarchies((tmp_path,), unified=True).create("m1")
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory"  # the last one written
     assert (tmp_path / CGROUP / "cgroup.subtree_control").read_text() == "+memory"
+    assert (tmp_path / CGROUP / "m1").is_dir()
 
 
 @pytest.mark.parametrize(
