@@ -65,6 +65,8 @@ class Sshd:
                     "PasswordAuthentication no",
                     "KbdInteractiveAuthentication no",
                     "UsePAM no",
+                    # bash reads .bashrc for every command of sshd: that of this machine is none of our business.
+                    f"SetEnv HOME={self.directory}",
                     "LogLevel VERBOSE",
                     *self.lines,
                 )

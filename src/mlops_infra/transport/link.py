@@ -143,7 +143,7 @@ class Links:
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
-    def scan(self, target: Target) -> HostKey:
+    def scan(self, target: Target, kind: str | None) -> HostKey:
         """The host's key, the best type it has, without logging in (through the bastion, which must be trusted)."""
         until = time.monotonic() + target.connect_timeout
         target, _ = self._configured(target)
@@ -151,7 +151,8 @@ class Links:
             transport = paramiko.Transport(sock)
             try:
                 options = transport.get_security_options()
-                known = [k for k in ("ssh-ed25519", *options.key_types) if k in options.key_types]
+                first = ("rsa-sha2-512",) if kind == "ssh-rsa" else (kind or "ssh-ed25519",)
+                known = [k for k in (*first, "ssh-ed25519", *options.key_types) if k in options.key_types]
                 options.key_types = tuple(dict.fromkeys(known))
                 transport.banner_timeout = max(until - time.monotonic(), 0.1)
                 transport.start_client(timeout=max(until - time.monotonic(), 0.1))

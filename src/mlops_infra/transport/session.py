@@ -43,7 +43,7 @@ class Held(Protocol):
 
 
 class Session(Protocol):
-    """A connection to one host, as root. One exchange at a time; held channels do not count."""
+    """A connection to one host, as root. Several threads may use it; sshd allows ten channels at once (MaxSessions)."""
 
     name: str
     channels: int

@@ -61,9 +61,12 @@ class SshTransport:
             self._sessions.append(session)
         return session
 
-    def scan(self, target: Target) -> HostKey:
-        """The key that the host shows, without logging in and without trusting it. Raises a TransportError."""
-        return self._links().scan(target)
+    def scan(self, target: Target, kind: str | None = None) -> HostKey:
+        """The key that the host shows, without logging in and without trusting it. Raises a TransportError.
+
+        Its ed25519 key where it has one; `kind` asks for another type first. A bastion in between must be trusted.
+        """
+        return self._links().scan(target, kind)
 
     def close(self) -> None:
         with self._lock:
@@ -98,24 +101,31 @@ class _AskedOnce:
 
 
 class SshSession:
-    """One connection; implements `Session`."""
+    """One connection; implements `Session`. Several threads may exchange at once, each on a channel of its own."""
 
     def __init__(self, target: Target, connection: Any, password: _AskedOnce) -> None:
         self.name = target.name
         self.channels = 0
+        self._counting = threading.Lock()
         self._target = target
         self._connection = connection
         self._password = password
         self._way: Way = way_of(target)
 
+    @property
+    def way(self) -> str:
+        """How it becomes root: `root`, `nopasswd` or `ask` (learned by the first exchange where sudo is `auto`)."""
+        return self._way
+
     def exchange(
         self, command: str, stdin: bytes, *, deadline: float, on_line: Callable[[str], None] | None = None
     ) -> Reply:
         """See `Session.exchange`."""
-        running, first = self._begin(command, deadline)
+        # The host's clock starts before we see READY, so that its end may come a little before ours.
         started = time.monotonic()
+        running, first = self._begin(command, deadline)
         try:
-            until = started + deadline + GRACE
+            until = time.monotonic() + deadline + GRACE
             sink = _Sink(on_line)
             sink.give(first)
             running.write(stdin, last=True, until=until)
@@ -158,7 +168,8 @@ class SshSession:
 
     def _channel(self) -> Any:
         transport = self._connection.transport
-        self.channels += 1
+        with self._counting:
+            self.channels += 1
         try:
             return transport.open_session(timeout=HANDSHAKE)
         except Exception as error:
