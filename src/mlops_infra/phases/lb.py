@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlops_infra.core import Phase, Resource, Step, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
+from mlops_infra.phases.vip import vip_resources
 from mlops_infra.render import render
 from mlops_infra.resources import File, Packages, UnitState, daemon_reload, reload_unit
 
@@ -18,7 +19,13 @@ MASTER_PORT = 6443
 def lb_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     resources = _resources(cluster, context)
     steps = tuple(
-        Step(NAME, host.name, resources, needs=frozenset({StepId("hosts", host.name)})) for host in cluster.hosts.lb
+        Step(
+            NAME,
+            host.name,
+            (*resources, *vip_resources(cluster, host)),
+            needs=frozenset({StepId("hosts", host.name)}),
+        )
+        for host in cluster.hosts.lb
     )
     return Phase(NAME, "Load balancer", steps)
 

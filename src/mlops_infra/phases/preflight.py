@@ -27,8 +27,9 @@ _NEEDS: Mapping[str, tuple[int, int, int]] = {
     "master": (2, 1700, 4096),
     "worker": (1, 1000, 4096),
 }
-_SKEW_WARN, _SKEW_REFUSE = 1.0, 30.0
-"""Seconds against the median: etcd and certificates suffer from the second (k0sctl's bound)."""
+_SKEW_WARN, _SKEW_REFUSE = 5.0, 30.0
+"""Seconds against the median: etcd and certificates suffer from the second (k0sctl's bound). Hosts are not looked at in
+one instant: a busy controller spreads the looks over a few seconds, and less than that says nothing."""
 _CGROUP_V1_GONE = 35
 """The minor from which a kubelet refuses cgroup v1 by default (kubernetes#134298)."""
 

@@ -1,0 +1,58 @@
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlops_infra.errors import ConfigError
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.context import PhaseContext
+from mlops_infra.phases.lb import lb_phase
+from mlops_infra.phases.vip import keepalived_config
+
+PAIR = {
+    "lb": [{"name": "lb-1", "address": "10.0.0.2"}, {"name": "lb-2", "address": "10.0.0.3", "interface": "bond0"}],
+    "masters": [{"name": "m", "address": "10.0.0.11"}],
+}
+VIP = {"vip": {"address": "10.0.0.1", "interface": "eth0"}}
+
+
+def test_without_a_vip_there_is_no_keepalived(cluster: Cluster, context: PhaseContext) -> None:
+    (step,) = lb_phase(cluster, context).steps
+    assert not [r.id for r in step.resources if "keepalived" in r.id]
+
+
+def test_the_pair_knows_each_other_and_each_its_own_interface(make: Callable[..., Cluster]) -> None:
+    cluster = make(hosts=PAIR, lb=VIP)
+    first, second = (keepalived_config(cluster, host) for host in cluster.hosts.lb)
+    assert "unicast_src_ip 10.0.0.2\n  unicast_peer {\n    10.0.0.3\n  }" in first
+    assert "interface eth0" in first
+    assert "interface bond0" in second
+    assert "priority 150" in first
+    assert "priority 149" in second
+    for text in (first, second):
+        assert "state BACKUP\n  nopreempt" in text
+        assert "virtual_ipaddress {\n    10.0.0.1\n  }" in text
+
+
+def test_an_interface_that_nobody_names_is_a_mistake_in_the_file(make: Callable[..., Cluster]) -> None:
+    cluster = make(hosts=PAIR, lb={"vip": {"address": "10.0.0.1"}})
+    with pytest.raises(ConfigError, match="lb-1: nobody says on which interface"):
+        keepalived_config(cluster, cluster.hosts.lb[0])
+
+
+def test_the_address_stands_up_after_what_is_behind_it(make: Callable[..., Cluster], context: PhaseContext) -> None:
+    for step in lb_phase(make(hosts=PAIR, lb=VIP), context).steps:
+        ids = [r.id for r in step.resources]
+        assert ids.index("unit:haproxy.service") < ids.index("packages:keepalived")
+
+
+def test_keepalived_itself_finds_the_configuration_valid(make: Callable[..., Cluster], tmp_path: Path) -> None:
+    if shutil.which("keepalived") is None:
+        pytest.skip("no keepalived on this machine")
+    cluster = make(hosts=PAIR, lb=VIP | {"vip": {"address": "10.0.0.1", "interface": "lo"}})
+    path = tmp_path / "keepalived.conf"
+    path.write_text(keepalived_config(cluster, cluster.hosts.lb[0]))
+    done = subprocess.run(["keepalived", "-t", "-f", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
