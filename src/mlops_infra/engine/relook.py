@@ -8,7 +8,7 @@ from dataclasses import replace
 from mlops_infra.core import Facts, Plan
 from mlops_infra.engine.connect import Connections, Master, observe_all, split_answers
 from mlops_infra.engine.lock import RunLock
-from mlops_infra.engine.observation import Observation, Questions, questions
+from mlops_infra.engine.observation import Observation, Questions, known, questions
 from mlops_infra.engine.wire import Look, Wire
 
 __all__ = ["lock_and_observe"]
@@ -49,6 +49,7 @@ def lock_and_observe(
     api, api_host = (others.api, others.api_host) if rest.api else (seen.api, seen.api_host)
     if seen.api_host is not None and seen.api_host in locked:
         api = Facts({p: locked[seen.api_host].answer(p) for p in asked.api})
+        api_host = seen.api_host if known(api, asked.api) else None
     still = tuple(p for p in seen.problems if p.host in gone)
     return Observation({h: facts[h] for h in asked.hosts if h in facts}, api, api_host, still + others.problems)
 

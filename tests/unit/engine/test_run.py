@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,8 @@ from mlops_infra.core import (
 )
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.errors import LockBusy, NoMajority, PlanMoved, SelectionRefused
+from mlops_infra.engine.interrupt import interruptible
+from mlops_infra.engine.lock import RunLock
 from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.engine.selection import Selection
 from mlops_infra.errors import ExitCode
@@ -510,6 +516,34 @@ def test_one_dead_master_of_three_leaves_a_majority_two_do_not(world: Any) -> No
         engine.apply()
 
 
+def test_a_limited_run_locks_the_masters_although_it_changes_none_of_them(world: Any) -> None:
+    w = world("m1", "m2", "m3", "w1", masters=MASTERS)
+    w.serve(*MASTERS)
+    with w.engine([simple("one", ["w1"])], selection=Selection(hosts=frozenset({"w1"}))) as engine:
+        assert engine.apply().exit_code is ExitCode.DONE
+    assert {h.session.name for h in w.platform.helds} == set(MASTERS)
+
+
+def test_a_run_that_loses_its_lock_begins_nothing_more(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_infra.engine.run.RunLock", partial(RunLock, heartbeat=0.01))
+    w = world(*MASTERS, "w1", masters=MASTERS)
+    w.serve(*MASTERS)
+
+    def lose(host: FakeHost) -> None:
+        for held in w.platform.helds[:2]:
+            held.open = False
+        time.sleep(0.3)
+
+    w.platform.scripts["lose"] = lose
+    first = Phase("one", "one", (Step("one", "w1", (Text("/etc/one", script="lose"),)),))
+    later = Phase("two", "two", (Step("two", "m1", (Text("/etc/two"),), needs=needs(("one", "w1"))),))
+    with w.engine([first, later]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("one", "w1"): Outcome.CHANGED, ("two", "m1"): Outcome.CANCELLED}
+    assert "the run lock is held on 1 hosts only" in result.stopped
+    assert result.exit_code is ExitCode.PARTLY
+
+
 def test_a_plan_that_was_agreed_to_is_refused_when_the_world_moved(world: Any) -> None:
     w = world("a", "b")
     phases = [simple("one", "ab")]
@@ -541,6 +575,18 @@ def test_ctrl_c_lets_the_flying_batch_end_and_begins_nothing_more(world: Any) ->
         result = engine.apply()
     assert outcomes(result) == {("one", "a"): Outcome.CHANGED, ("two", "b"): Outcome.CANCELLED}
     assert result.exit_code is ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_signal_stops_a_run_in_good_order_and_the_old_handlers_come_back(world: Any, number: int) -> None:
+    w = world("a", "b")
+    before = signal.getsignal(number)
+    w.platform.scripts["pause"] = lambda host: (os.kill(os.getpid(), number), time.sleep(0.2), None)[2]
+    first = Phase("one", "one", (Step("one", "a", (Text("/etc/one", script="pause"),)),))
+    with w.engine([first, simple("two", "b", needs=needs(("one", "a")))]) as engine, interruptible(engine.interrupt):
+        result = engine.apply()
+    assert outcomes(result) == {("one", "a"): Outcome.CHANGED, ("two", "b"): Outcome.CANCELLED}
+    assert signal.getsignal(number) is before
 
 
 def test_a_second_ctrl_c_closes_the_sockets_and_leaves_doubt(world: Any) -> None:
