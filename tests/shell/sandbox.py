@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -63,12 +62,19 @@ class Sandbox:
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"ready\n"
         self.batches = 0
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.wait(60)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None and not pipe.closed:
+                    pipe.close()
         assert self._holder.stdin is not None and self._holder.stdout is not None
         self._holder.stdin.close()
         self._holder.stdout.close()
-        self._holder.wait(10)
+        self._holder.wait(60)
         self._dir.rmdir()
 
     def argv(self, command: str) -> list[str]:
@@ -76,9 +82,11 @@ class Sandbox:
         return [*inside, "chroot", str(self._dir / "root"), "sh", "-c", command]
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.argv(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+        self._started.append(process)
+        return process
 
     def exchange(self, command: str, stdin: bytes = b"") -> Reply:
         done = subprocess.run(self.argv(command), input=stdin, capture_output=True, timeout=60, check=False)
@@ -116,9 +124,3 @@ class Sandbox:
         assert result.ok, result.failure
         assert resource.diff(result.facts) is None
         return change
-
-
-def in_thread(work: Any) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
