@@ -6,6 +6,7 @@ rules that tree, below a unit with Delegate=yes, as systemd asks of everybody. v
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -99,7 +100,8 @@ class Hierarchies:
 
         Directories left behind would cost the next boot 90 s: cAdvisor asks containerd for containers that are no more.
         """
-        self.freeze(name, frozen=False)  # a frozen process does not die on cgroup v1
+        with contextlib.suppress(OSError, LabError):  # it may end by itself meanwhile
+            self.freeze(name, frozen=False)  # a frozen process does not die on cgroup v1
         for _ in range(_ROUNDS):
             pids = self.processes(name)
             for pid in pids:
@@ -165,18 +167,23 @@ class Hierarchies:
         file = self._freezer(name)
         if file is None:
             return False
-        if not self.unified:
-            return file.read_text().strip() != "THAWED"
-        return "frozen 1" in (file.parent / "cgroup.events").read_text()
+        try:
+            if not self.unified:
+                return file.read_text().strip() != "THAWED"
+            return "frozen 1" in (file.parent / "cgroup.events").read_text()
+        except OSError:  # its cgroup went away meanwhile
+            return False
 
     def memory(self, name: str) -> int | None:
         """Bytes that a host uses, page cache that can be dropped left out; None when the kernel does not say."""
         for directory in self.directories(name):
             usage = directory / ("memory.current" if self.unified else "memory.usage_in_bytes")
-            if usage.exists():
+            try:
+                total = int(usage.read_text())
                 statistics = dict(line.split() for line in (directory / "memory.stat").read_text().splitlines())
-                inactive = statistics.get("inactive_file" if self.unified else "total_inactive_file", "0")
-                return max(0, int(usage.read_text()) - int(inactive))
+            except OSError:  # another hierarchy's directory, or one that went away
+                continue
+            return max(0, total - int(statistics.get("inactive_file" if self.unified else "total_inactive_file", "0")))
         return None
 
 
