@@ -68,8 +68,9 @@ def _run_group(
     run = GroupRun(program, exchanges, group)
     try:
         run.apply_resources()
-        if not group.failed and steps[-1].operations:
-            OperationsRun(run, steps[-1]).run_all()
+        for step in steps:
+            if step.operations and not group.failed:
+                OperationsRun(run, step).run_all()
     except Exception as error:  # a fault of the program on one host must not take the others with it
         exchanges.journal.output(host, redact("".join(traceback.format_exception(error))))
         group.fail(_current(group), _our_fault(error, exchanges))
