@@ -51,7 +51,10 @@ def test_the_address_stands_up_after_what_is_behind_it(make: Callable[..., Clust
 def test_keepalived_itself_finds_the_configuration_valid(make: Callable[..., Cluster], tmp_path: Path) -> None:
     if shutil.which("keepalived") is None:
         pytest.skip("no keepalived on this machine")
-    cluster = make(hosts=PAIR, lb=VIP | {"vip": {"address": "10.0.0.1", "interface": "lo"}})
+    cards = sorted(p.name for p in Path("/sys/class/net").iterdir() if p.name.startswith("e"))
+    if not cards:
+        pytest.skip("no network card on this machine: keepalived looks for the interface")
+    cluster = make(hosts=PAIR, lb={"vip": {"address": "10.0.0.1", "interface": cards[0]}})
     path = tmp_path / "keepalived.conf"
     path.write_text(keepalived_config(cluster, cluster.hosts.lb[0]))
     done = subprocess.run(["keepalived", "-t", "-f", str(path)], capture_output=True, text=True, check=False)
