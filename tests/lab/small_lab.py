@@ -63,7 +63,7 @@ def traces() -> dict[str, list[str]]:
     return {
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{mark}/" in line],
         "namespaces": sorted(path.name for path in Path("/run/netns").glob(f"lab{INSTANCE}-*")),
-        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").rglob(mark)],
+        "cgroups": [str(path) for depth in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{depth}{mark}*")],
         "processes": processes,
         "loop devices": [
             p.read_text() for p in Path("/sys/block").glob("loop*/loop/backing_file") if mark in p.read_text()

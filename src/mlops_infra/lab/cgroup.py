@@ -81,11 +81,9 @@ class Hierarchies:
         """Every process of a host, in any of its cgroups, by this machine's process ids."""
         found: set[int] = set()
         for directory in self.directories(name):
-            for path in directory.rglob("cgroup.procs") if directory.is_dir() else ():
-                try:
-                    found.update(int(word) for word in path.read_text().split())
-                except OSError:  # a cgroup that went away meanwhile
-                    continue
+            for place, _, _ in os.walk(directory):  # unlike rglob it minds no directory that goes away meanwhile
+                with contextlib.suppress(OSError):
+                    found.update(int(word) for word in (Path(place) / "cgroup.procs").read_text().split())
         found.discard(0)
         return tuple(sorted(found))
 
