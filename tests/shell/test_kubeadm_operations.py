@@ -40,6 +40,14 @@ esac
 [ "$1" = s_client ] || exec /usr/bin/openssl "$@"
 [ -e "$ROOT/taken" ]
 """,
+    # Says that kubeadm runs, once, where the test wants it.
+    "pgrep": """#!/bin/sh
+[ -e "$ROOT/busy" ] || exit 1
+rm "$ROOT/busy"
+: >"$ROOT/api"; : >"$ROOT/complete"; echo node/n >"$ROOT/nodes"
+mkdir -p "$ROOT/etc/kubernetes" "$ROOT/var/lib/etcd/member"
+: >"$ROOT/etc/kubernetes/admin.conf"; : >"$ROOT/etc/kubernetes/kubelet.conf"
+""",
     "crictl": """#!/bin/sh
 case "$*" in
 *' ps '*) cat "$ROOT/etcd" 2>/dev/null ;;
@@ -160,6 +168,15 @@ def test_a_second_cluster_behind_the_same_endpoint_is_refused(host: Host) -> Non
     done = host.run(init_script())
     assert done.returncode == 1
     assert "second cluster" in done.stdout
+    assert host.verbs == []
+
+
+@pytest.mark.parametrize("script", ["init", "master", "worker"])
+def test_what_an_earlier_run_is_still_doing_is_waited_for_and_not_done_twice(host: Host, script: str) -> None:
+    host.touch("busy")
+    done = host.run(init_script() if script == "init" else join_script(script))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "had finished" in done.stdout
     assert host.verbs == []
 
 

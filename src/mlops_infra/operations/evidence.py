@@ -109,10 +109,8 @@ def evidence(facts: Facts, node: str, operation: str) -> Evidence:
 
 def init_standing(seen: Evidence, host: str) -> Standing:
     """Whether the first master still has to be made. What the files cannot tell, the script looks at again."""
-    if (early := _too_early(seen)) is not None:
+    if (early := _early(seen, "kubeadm init")) is not None:
         return early
-    if seen.interrupted:
-        return Standing(OperationState.PENDING, "an earlier kubeadm init did not finish")
     if seen.is_master:
         return _unless_forgotten(seen, host, "master")
     if seen.nothing:
@@ -121,15 +119,13 @@ def init_standing(seen: Evidence, host: str) -> Standing:
                 seen, host, "master", f"the cluster knows a node {host}, and this host holds none of its files"
             )
         return Standing(OperationState.PENDING, "not initialised")
-    return _broken(seen, host, "master", "half of a control plane")
+    return _half(seen, host, "master", "half of a control plane")
 
 
 def join_standing(seen: Evidence, host: str, role: str) -> Standing:
     """Whether `host` still has to join as `role` ("master" or "worker")."""
-    if (early := _too_early(seen)) is not None:
+    if (early := _early(seen, "join")) is not None:
         return early
-    if seen.interrupted:
-        return Standing(OperationState.PENDING, "an earlier join did not finish")
     joined = seen.is_master if role == "master" else seen.is_worker and not seen.apiserver
     if joined:
         return _unless_forgotten(seen, host, role)
@@ -139,15 +135,24 @@ def join_standing(seen: Evidence, host: str, role: str) -> Standing:
         return Standing(OperationState.PENDING, "not joined")
     if role == "worker" and seen.apiserver:
         return _broken(seen, host, role, "this worker holds a control plane")
-    return _broken(seen, host, role, "half joined")
+    return _half(seen, host, role, "half joined")
 
 
-def _too_early(seen: Evidence) -> Standing | None:
+def _early(seen: Evidence, what: str) -> Standing | None:
+    """What holds before the files are weighed. The scripts wait for a kubeadm that is still at work."""
     if not seen.known:
         return Standing(OperationState.UNKNOWN, "the host was not asked")
-    if seen.running:
-        return Standing(OperationState.UNKNOWN, "kubeadm is running there at this moment")
+    if seen.interrupted:
+        still = "is still at work there" if seen.running else "did not finish"
+        return Standing(OperationState.PENDING, f"an earlier {what} {still}")
     return None
+
+
+def _half(seen: Evidence, host: str, role: str, brief: str) -> Standing:
+    """Half of something: nobody's word is final while kubeadm runs there."""
+    if seen.running:
+        return Standing(OperationState.UNKNOWN, "kubeadm is running there at this moment, and not for us")
+    return _broken(seen, host, role, brief)
 
 
 def _unless_forgotten(seen: Evidence, host: str, role: str) -> Standing:

@@ -94,10 +94,20 @@ def test_what_is_half_done_comes_with_the_evidence_and_a_way_out(letters: str) -
     assert "etcdctl member remove" in standing.remedy
 
 
-@pytest.mark.parametrize("letters", ["", "A", "KAMCE"])
-def test_nothing_is_said_while_kubeadm_runs_there(letters: str) -> None:
+@pytest.mark.parametrize(
+    ("letters", "expected", "word"),
+    [
+        ("", "pending", "not initialised"),
+        ("AI", "pending", "still at work"),  # ours, of a run that was cut off: waited for
+        ("A", "unknown", "not for us"),
+        ("KAMCE", "done", ""),  # somebody looks at certificates there
+    ],
+)
+def test_a_kubeadm_that_runs_is_waited_for_when_it_is_ours(letters: str, expected: str, word: str) -> None:
     facts = facts_of(letters, None, "kubeadm-init", running=True)
-    assert init_standing(evidence(facts, "n", "kubeadm-init"), "n").state is OperationState.UNKNOWN
+    standing = init_standing(evidence(facts, "n", "kubeadm-init"), "n")
+    assert standing.state == expected
+    assert word in standing.reason
 
 
 def test_a_host_that_was_not_asked_is_not_taken_for_a_bare_one() -> None:
