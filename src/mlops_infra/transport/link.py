@@ -96,9 +96,6 @@ class Links:
 
     def __init__(self, known_hosts: Path, ssh_config: Path | None) -> None:
         self._known = read_known_hosts(known_hosts)
-        # Fabric is given an empty ssh_config: it would let HostName, User and Port there win over cluster.yaml,
-        # and reads files once a connection. What we take from ~/.ssh/config is taken in `_configured`.
-        self._fabric_config = fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True)
         self._ssh_config = _read_ssh_config(ssh_config)
         self._identities = Identities()
         self._bastions: dict[tuple[str, int, str], Bastion] = {}
@@ -244,7 +241,10 @@ class Links:
             target.address,
             user=target.user,
             port=target.port,
-            config=self._fabric_config,
+            # Fabric is given an empty ssh_config: it would let HostName, User and Port there win over cluster.yaml,
+            # and reads files once a connection. What we take from ~/.ssh/config is taken in `_configured`.
+            # One for each connection: invoke's Config answers wrongly while another thread makes it merge.
+            config=fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True),
             forward_agent=False,
             connect_timeout=ceil(left),
             connect_kwargs={**login, **limits, "sock": sock},
