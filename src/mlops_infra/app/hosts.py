@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +12,13 @@ from shlex import join
 from typing import TypeVar
 
 from mlops_infra.app.context import SiteContext
-from mlops_infra.app.secrets import resolve
-from mlops_infra.core import Secret
+from mlops_infra.app.reach import bastion_target, targets, transport_of
 from mlops_infra.errors import ExitCode, InfraError, UsageError
-from mlops_infra.transport import Target, targets
+from mlops_infra.transport import Target
 from mlops_infra.transport.errors import HostKeyChanged, TransportError
 from mlops_infra.transport.known_hosts import HostKey, read_known_hosts, same_fingerprint, write_known_hosts
 from mlops_infra.transport.session import Reply
-from mlops_infra.transport.ssh import USER_SSH_CONFIG, SshTransport
-from mlops_infra.transport.target import bastion_target
+from mlops_infra.transport.ssh import SshTransport
 
 __all__ = [
     "KeyState",
@@ -39,7 +36,6 @@ __all__ = [
 ]
 
 PING_DEADLINE = 30.0
-AskPassword = Callable[[], Secret]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +83,6 @@ class Shown:
     sure: bool = False
     """Its fingerprint was named by the person or the file: no question is needed."""
     problem: InfraError | None = None
-
-
-def transport_of(context: SiteContext, ask: AskPassword | None = None) -> SshTransport:
-    """SSH as this site wants it, with its slow imports under way."""
-    source, site = context.cluster.ssh.sudo_password, context.site
-    if source is not None:
-        ask = partial(resolve, source, "sudo", site)
-    # The lab's hosts have the addresses of real ones: what ~/.ssh/config says of those is not meant.
-    transport = SshTransport(site.known_hosts, ask, ssh_config=None if site.lab else USER_SSH_CONFIG)
-    threading.Thread(target=transport.preload, daemon=True).start()
-    return transport
 
 
 def chosen(context: SiteContext, names: Iterable[str], *, bastion: bool = False) -> dict[str, Target]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlops_infra.app.context import SiteContext, open_site
 from mlops_infra.app.inputs import phase_context
 from mlops_infra.app.judgement import asked_first, problems_of, remarks_of
-from mlops_infra.app.secrets import resolve
+from mlops_infra.app.reach import targets, transport_of
 from mlops_infra.app.status import Status, status_of, status_questions
 from mlops_infra.core import API, Emit, Phase, Plan, Probe, Secret, Step, StepId
 from mlops_infra.engine.connect import Master
@@ -25,12 +23,10 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.catalogue import phases_for
 from mlops_infra.phases.preflight import Finding, judge
 from mlops_infra.phases.seed import choose_seed
-from mlops_infra.transport import targets
 from mlops_infra.transport.ssh import SshTransport
 
 __all__ = ["Asked", "Platform", "exit_code_of_plan", "open_platform", "scope"]
 
-SUDO_PASSWORD = "sudo"  # noqa: S105 - the name of the secret
 Questions = Mapping[str, frozenset[Probe[Any]]]
 
 
@@ -159,7 +155,7 @@ def open_platform(
     context = open_site(asked.config, asked.lab)
     _check_limit(context.cluster, asked.limit)
     context.site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    platform = Platform(context, asked, _transport(context, ask_sudo_password), emit)
+    platform = Platform(context, asked, transport_of(context, ask_sudo_password), emit)
     try:
         yield platform
     finally:
@@ -186,20 +182,6 @@ def exit_code_of_plan(plan: Plan, hosts: int) -> ExitCode:
     if plan.problems:
         return ExitCode.PARTLY
     return ExitCode.DONE if plan.is_empty else ExitCode.CHANGES
-
-
-def _transport(context: SiteContext, ask: Callable[[], Secret] | None) -> SshTransport:
-    """SSH as this site wants it. Its slow imports begin at once, beside the making of the phases."""
-    source, site = context.cluster.ssh.sudo_password, context.site
-    if source is not None:
-        ask = partial(resolve, source, SUDO_PASSWORD, site)
-    if site.lab:
-        # The lab's hosts have the addresses of real ones: what ~/.ssh/config says of those is not meant.
-        transport = SshTransport(site.known_hosts, ask, ssh_config=None)
-    else:
-        transport = SshTransport(site.known_hosts, ask)
-    threading.Thread(target=transport.preload, daemon=True).start()
-    return transport
 
 
 def _closure(steps: dict[StepId, Step], wanted: set[StepId]) -> set[StepId]:

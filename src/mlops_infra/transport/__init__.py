@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from mlops_infra.transport.session import Held, Reply, Session
-from mlops_infra.transport.target import Target, targets
+from mlops_infra.transport.target import Target
 
-__all__ = ["Held", "Reply", "Session", "Target", "Transport", "targets"]
+__all__ = ["Held", "Reply", "Session", "Target", "Transport"]
 
 
 class Transport(Protocol):

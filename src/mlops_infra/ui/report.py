@@ -95,11 +95,11 @@ def results_text(results: Sequence[StepResult], style: Style) -> str:
         elif r.outcome is Outcome.UNREACHABLE:
             silent.setdefault((r.brief or "unreachable", "", r.cause, r.remedy), []).append(r.id.host)
         elif r.outcome not in _GOOD:
-            key = (r.id.phase, r.brief or str(r.outcome), r.details, r.cause, r.remedy)
-            failed.setdefault(key, []).append(r.id.host)
+            said = (r.brief or str(r.outcome), r.details, r.cause, r.remedy)
+            failed.setdefault((r.id.phase, *said), []).append(r.id.host)
     lines: list[str] = []
-    for (phase, *said), hosts in failed.items():
-        lines += _trouble("failed:", f"{phase} on {hosts_text(hosts)}", said, style)
+    for key, hosts in failed.items():
+        lines += _trouble("failed:", f"{key[0]} on {hosts_text(hosts)}", key[1:], style)
     for key, hosts in silent.items():
         lines += _trouble("unreachable:", hosts_text(list(dict.fromkeys(hosts))), key, style)
     lines += [f"{style.warn('not done:')} {what} ({hosts_text(hosts)})" for (what,), hosts in held_up.items()]
