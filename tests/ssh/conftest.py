@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -96,8 +97,12 @@ def users() -> Iterator[None]:
     """`mlt-free` (NOPASSWD), `mlt-asks` (a password) and `mlt-none` (no sudo at all), removed afterwards."""
     if os.geteuid() != 0 or shutil.which("sudo") is None or shutil.which("useradd") is None:
         pytest.skip("needs root and sudo: apt-get install sudo")
+    # The names are the machine's: two test runs take turns, and what a killed one left is removed first.
+    turn = Path("/run/mlops-infra-test-users.lock").open("w")  # noqa: SIM115  # held as long as the users are there
+    fcntl.flock(turn, fcntl.LOCK_EX)
     try:
         for user in USERS:
+            subprocess.run(["userdel", "-r", "-f", user], check=False, capture_output=True)
             subprocess.run(["useradd", "-m", "-s", "/bin/sh", user], check=True, capture_output=True)
             subprocess.run(["chpasswd"], input=f"{user}:{PASSWORD}\n", text=True, check=True)
         SUDOERS.write_text("".join(f"{user} ALL=(ALL) {what}\n" for user, what in USERS.items() if what))
@@ -107,3 +112,4 @@ def users() -> Iterator[None]:
         SUDOERS.unlink(missing_ok=True)
         for user in USERS:
             subprocess.run(["userdel", "-r", "-f", user], check=False, capture_output=True)
+        turn.close()

@@ -172,7 +172,7 @@ def test_a_host_that_accepts_and_says_nothing_is_given_up_in_time(site: Site) ->
         started = time.monotonic()
         with pytest.raises(TimedOut, match="within 1 s"):
             site.transport().connect(target)
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 6
 
 
 class Dropper:
