@@ -25,7 +25,7 @@ from mlops_infra.phases.preflight import Finding, judge
 from mlops_infra.phases.seed import choose_seed
 from mlops_infra.transport.ssh import SshTransport
 
-__all__ = ["Asked", "Platform", "exit_code_of_plan", "open_platform", "scope"]
+__all__ = ["Asked", "Platform", "Questions", "exit_code_of_plan", "open_platform", "scope"]
 
 Questions = Mapping[str, frozenset[Probe[Any]]]
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from shlex import quote
 
 from mlops_infra.app.kubeconfig import ADMIN_CONF, CLUSTER_CA, is_current, point_at, server_url, store
-from mlops_infra.app.platform import Platform
+from mlops_infra.app.platform import Platform, Questions
 from mlops_infra.app.status import Status
-from mlops_infra.core import Facts, Plan, Probe
+from mlops_infra.core import Command, Facts, Outcome, Plan
 from mlops_infra.engine.interrupt import interruptible
 from mlops_infra.engine.observation import ADMIN_KUBECONFIG, Observation
 from mlops_infra.engine.plan_json import load_saved_plan
 from mlops_infra.engine.result import RunResult
 from mlops_infra.errors import ConfigError, ExitCode, InfraError
+from mlops_infra.phases.control_plane import NAME as CONTROL_PLANE
+from mlops_infra.phases.workers import NAME as WORKERS
 
 __all__ = ["Converged", "Fetched", "apply", "check_saved", "fetch_kubeconfig"]
+
+READY = 120
+"""Seconds that nodes which have just joined may take to become Ready: the CNI's image comes, and its pod starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,23 @@ def apply(platform: Platform, plan: Plan) -> Converged:
     if run.interrupted:
         return Converged(run, platform.status())
     missing = _admin_conf_wanted(platform, run)
-    if run.changed or missing:
-        _take_kubeconfig(platform, platform.look(missing))
+    if missing or not run.plan.is_empty:
+        _take_kubeconfig(platform, platform.look({**missing, **_settled(platform, run, missing)}))
     return Converged(run, platform.status())
+
+
+def _settled(platform: Platform, run: RunResult, missing: Questions) -> Questions:
+    """For masters, a question whose answer is waited for: that the nodes which joined in this run are Ready.
+
+    Whichever master is asked about the API answers that after it; a node that does not come is seen in the report.
+    """
+    joined = [r.id.host for r in run.results if r.id.phase in (CONTROL_PLANE, WORKERS) and r.outcome is Outcome.CHANGED]
+    if not joined:
+        return {}
+    nodes = " ".join(quote(f"node/{name}") for name in joined)
+    script = f"kubectl --kubeconfig {ADMIN_CONF.path} wait --for=condition=Ready --timeout={READY}s {nodes}"
+    wait = Command("nodes-ready", script, timeout=READY + 5)
+    return {host.name: missing.get(host.name, frozenset()) | {wait} for host in platform.cluster.hosts.masters}
 
 
 def fetch_kubeconfig(platform: Platform) -> Fetched:
@@ -89,19 +107,19 @@ def fetch_kubeconfig(platform: Platform) -> Fetched:
     return Fetched(path, server, source)
 
 
-def _everywhere(platform: Platform) -> dict[str, frozenset[Probe[Any]]]:
+def _everywhere(platform: Platform) -> Questions:
     return {host.name: frozenset({ADMIN_CONF}) for host in platform.cluster.hosts.masters}
 
 
-def _admin_conf_wanted(platform: Platform, run: RunResult) -> Mapping[str, frozenset[Probe[Any]]] | None:
+def _admin_conf_wanted(platform: Platform, run: RunResult) -> Questions:
     """The question for the credential, only where it is needed and may have an answer."""
     seen = platform.engine.observation
     if seen is None:
-        return None
+        return {}
     masters = [host.name for host in platform.cluster.hosts.masters]
     path, server = platform.context.site.kubeconfig, server_url(platform.cluster)
     there = run.changed or any(seen.of(m).value(ADMIN_KUBECONFIG) is not None for m in masters)
-    return _everywhere(platform) if there and not is_current(path, server, _ca(platform, seen)) else None
+    return _everywhere(platform) if there and not is_current(path, server, _ca(platform, seen)) else {}
 
 
 def _take_kubeconfig(platform: Platform, seen: Observation) -> str | None:
