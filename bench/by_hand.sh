@@ -1,10 +1,11 @@
 #!/bin/bash
-# by_hand.sh KEY USER : what a person would type to make the reference platform out of seven hosts of the lab that hold packages and images already.
+# by_hand.sh KEY FLANNEL : what a person would type to make the reference platform out of seven hosts of the lab that hold packages and images already.
+# KEY is the lab's private key, FLANNEL the manifest of the pod network; NETNS names the lab's network namespace.
 # The floor that a fresh `up` is measured against (bench/fresh.py): one thing after the other, over multiplexed connections. Its token and key are
 # for the lab only; the product mints and hides its own.
 set -euo pipefail
 key=$1 sockets=$(mktemp -d); trap 'for s in "$sockets"/*; do [ -S "$s" ] && ssh -q -o ControlPath="$s" -O exit x 2>/dev/null; done; rm -rf "$sockets"' EXIT
-s() { local n=$1; shift; ip netns exec lab-net ssh -q -i "$key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=auto -o ControlPath="$sockets/%h" -o ControlPersist=600 "root@10.110.190.$n" "$@"; }
+s() { local n=$1; shift; ip netns exec "${NETNS:-lab-net}" ssh -q -i "$key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=auto -o ControlPath="$sockets/%h" -o ControlPersist=600 "root@10.110.190.$n" "$@"; }
 token=abcdef.0123456789abcdef certificate_key=$(printf '0123456789abcdef%.0s' 1 2 3 4) endpoint=api.mlops.internal
 for n in 21 22 23 24 25 26 27; do s $n "grep -q $endpoint /etc/hosts || echo 10.110.190.21 $endpoint >> /etc/hosts"; done
 s 21 'cat > /etc/haproxy/haproxy.cfg; haproxy -c -q -f /etc/haproxy/haproxy.cfg && systemctl restart haproxy' <<'H'
@@ -42,7 +43,7 @@ apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 kubernetesVersion: v1.31.4
 controlPlaneEndpoint: $endpoint:6443
-networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12}
+networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}
 featureGates: {ControlPlaneKubeletLocalMode: true}
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1

@@ -51,7 +51,7 @@ def interleaved(commands: Mapping[str, Callable[[], Run]], rounds: int) -> dict[
 
 
 def median(runs: Sequence[Run], field: str = "wall") -> float:
-    return statistics.median(getattr(r, field) for r in runs)
+    return float(statistics.median(getattr(r, field) for r in runs))
 
 
 def machine() -> str:
