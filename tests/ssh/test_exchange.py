@@ -41,6 +41,22 @@ def test_ten_megabytes_go_both_ways_at_once(session: SshSession) -> None:
     assert session.exchange("cat", data, deadline=30).stdout == data
 
 
+def test_a_sink_takes_what_is_too_large_to_hold(session: SshSession) -> None:
+    seen: list[bytes] = []
+    reply = session.exchange("head -c 10485760 /dev/zero; exit 4", b"", deadline=30, sink=seen.append)
+    assert (reply.rc, reply.stdout) == (4, b"")
+    assert len(seen) > 1
+    assert sum(len(piece) for piece in seen) == TEN
+
+
+def test_what_a_sink_raises_ends_the_exchange(session: SshSession) -> None:
+    def full(_: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        session.exchange("yes", b"", deadline=30, sink=full)
+
+
 def test_a_flood_on_stderr_neither_blocks_nor_fills_the_memory(session: SshSession) -> None:
     reply = session.exchange("sh -s", b"yes noise | head -c 30000000 >&2; echo done", deadline=30)
     assert reply.stdout == b"done\n"

@@ -120,7 +120,13 @@ class _FakeSession:
         self.host.channels += 1
 
     def exchange(
-        self, command: str, stdin: bytes, *, deadline: float, on_line: Callable[[str], None] | None = None
+        self,
+        command: str,
+        stdin: bytes,
+        *,
+        deadline: float,
+        on_line: Callable[[str], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Reply:
         raise NotImplementedError("the stand-in platform is spoken to through FakeWire")
 

@@ -73,7 +73,13 @@ class FakeSession:
     closed: bool = False
 
     def exchange(
-        self, command: str, stdin: bytes, *, deadline: float, on_line: Callable[[str], None] | None = None
+        self,
+        command: str,
+        stdin: bytes,
+        *,
+        deadline: float,
+        on_line: Callable[[str], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Reply:
         if self.closed:
             raise LinkLost("the session is closed", host=self.name)
@@ -83,6 +89,9 @@ class FakeSession:
         if isinstance(reply, TransportError):
             reply.host = reply.host or self.name
             raise reply
+        if sink is not None:
+            sink(reply.stdout)
+            return Reply(reply.rc, b"", reply.stderr)
         if on_line is not None:
             for line in reply.stdout.decode("utf-8", "replace").splitlines():
                 on_line(line)

@@ -50,13 +50,20 @@ class Session(Protocol):
     """Channels opened so far, held ones included: what round-trip budgets count."""
 
     def exchange(
-        self, command: str, stdin: bytes, *, deadline: float, on_line: Callable[[str], None] | None = None
+        self,
+        command: str,
+        stdin: bytes,
+        *,
+        deadline: float,
+        on_line: Callable[[str], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Reply:
         """Run `command` (POSIX sh, a constant free of secrets) as root on one channel with `stdin`, and wait for it.
 
         `deadline` is in seconds, enforced here and on the host (`timeout`). `on_line` is given each line of stdout as
-        it comes, without its newline. A non-zero exit is a `Reply`, not an error: `transport.errors.explain` knows
-        what it may mean. Raises TimedOut, LinkLost, SudoDenied, MissingTool.
+        it comes, without its newline. `sink` takes stdout itself, piece by piece as it comes, for answers too large to
+        hold: `Reply.stdout` is empty then, and what it raises ends the exchange. A non-zero exit is a `Reply`, not an
+        error: `transport.errors.explain` knows what it may mean. Raises TimedOut, LinkLost, SudoDenied, MissingTool.
         """
         ...
 

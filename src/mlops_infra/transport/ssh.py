@@ -118,7 +118,13 @@ class SshSession:
         return self._way
 
     def exchange(
-        self, command: str, stdin: bytes, *, deadline: float, on_line: Callable[[str], None] | None = None
+        self,
+        command: str,
+        stdin: bytes,
+        *,
+        deadline: float,
+        on_line: Callable[[str], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Reply:
         """See `Session.exchange`."""
         # The host's clock starts before we see READY, so that its end may come a little before ours.
@@ -126,16 +132,17 @@ class SshSession:
         running, first = self._begin(command, deadline)
         try:
             until = time.monotonic() + deadline + GRACE
-            sink = _Sink(on_line)
-            sink.give(first)
+            kept = _Sink(on_line)
+            give = sink or kept.give
+            give(first)
             running.write(stdin, last=True, until=until)
-            if not running.collect(sink.give, until):
+            if not running.collect(give, until):
                 raise self._too_late(deadline, running)
-            sink.end()
+            kept.end()
             rc = self._ended(running)
             if rc in (124, 137) and time.monotonic() - started >= deadline:
                 raise self._too_late(deadline, running)
-            return Reply(rc, bytes(sink.all), running.stderr.text())
+            return Reply(rc, bytes(kept.all), running.stderr.text())
         finally:
             running.close()
 
