@@ -37,10 +37,15 @@ class PlatformLab:
     def state(self) -> Path:
         return self.config.parent / ".mlops-infra" / "lab"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        named = {"MLOPS_INFRA_LAB_INSTANCE": INSTANCE, "MLOPS_INFRA_CONFIG": str(self.config)}
+        return {**os.environ, **named, "NO_COLOR": "1"}
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", MAIN, *arguments, "-c", str(self.config)],
-            env={**os.environ, "MLOPS_INFRA_LAB_INSTANCE": INSTANCE, "NO_COLOR": "1"},
+            [sys.executable, "-c", MAIN, *arguments],
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -75,8 +80,8 @@ class PlatformLab:
     def on(self, host: str, script: str, *, check: bool = True) -> str:
         """A script as root on a host, by the lab's own way in."""
         child = subprocess.run(
-            [sys.executable, "-c", MAIN, "lab", "-c", str(self.config), "exec", host, "--", script],
-            env={**os.environ, "MLOPS_INFRA_LAB_INSTANCE": INSTANCE},
+            [sys.executable, "-c", MAIN, "lab", "exec", host, "--", script],
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
@@ -115,8 +120,8 @@ class PlatformLab:
         lines = runs[-1].read_text().splitlines() if runs else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
-    def killed_up(self, when: Callable[[list[dict[str, Any]]], bool], timeout: float = 600) -> bool:
-        """Start `up` and SIGKILL it as soon as its journal says so. False: it ended before that."""
+    def killed_up(self, when: Callable[[list[dict[str, Any]]], bool], timeout: float = 900) -> None:
+        """Start `up` and SIGKILL it as soon as its journal says so; the test fails when it ended before that."""
         before = set((self.state / "runs").glob("*"))
         child = self.start("--lab", "up", "--yes")
         end = time.monotonic() + timeout
@@ -125,9 +130,11 @@ class PlatformLab:
                 assert time.monotonic() < end, "the moment to kill never came"
                 if set((self.state / "runs").glob("*")) - before and when(self.journal_of_newest_run()):
                     child.send_signal(signal.SIGKILL)
-                    return True
+                    return
                 time.sleep(0.05)
-            return False
         finally:
             child.kill()
-            child.communicate()
+            out, err = child.communicate()
+        raise AssertionError(
+            f"up ended with {child.returncode} before it could be killed\n{out[-4000:]}\n{err[-4000:]}"
+        )

@@ -25,7 +25,7 @@ LB = "10.110.190.21"
 SECRETS = {
     "a bootstrap token": re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),
     "a private key": re.compile(r"PRIVATE KEY|client-key-data"),
-    "a certificate key": re.compile(r"\b[0-9a-f]{64}\b(?<!sha256:)"),
+    "a certificate key": re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b"),
 }
 
 
@@ -231,7 +231,7 @@ class TestTwoOperators:
 class TestALargerPlatform:
     def test_a_worker_added_to_the_file_joins_and_nothing_else_changes(self, lab: PlatformLab) -> None:
         text = lab.config.read_text()
-        line = next(x for x in text.splitlines() if "worker-3" in x)
+        (line,) = [x for x in text.splitlines() if "name: worker-3" in x]
         assert "10.110.190.27" in line, "the example names a worker on one line"
         added = line.replace("worker-3", "worker-4").replace("10.110.190.27", "10.110.190.28")
         lab.config.write_text(text.replace(line, f"{line}\n{added}"))
@@ -295,8 +295,8 @@ class TestAKilledRun:
             "while the second master joins": lambda j: begun(j, "master-2"),
             "while the third master joins": lambda j: begun(j, "master-3"),
         }
-        killed = {name: lab.killed_up(when) for name, when in points.items()}
-        assert all(killed.values()), killed
+        for when in points.values():
+            lab.killed_up(when)
         answer = lab.up()
         assert {n["name"]: n["there"] for n in answer["status"]["nodes"]} == dict.fromkeys(NODES, True)
         wait_for(lambda: all(lab.nodes().values()) and len(lab.nodes()) == len(NODES))

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 from mlops_infra.app.kubeconfig import ADMIN_CONF, CLUSTER_CA, is_current, point_at, server_url, store
 from mlops_infra.app.platform import Platform, Questions
 from mlops_infra.app.status import Status
-from mlops_infra.core import Command, Facts, Outcome, Plan
+from mlops_infra.core import Facts, Plan
 from mlops_infra.engine.interrupt import interruptible
 from mlops_infra.engine.observation import ADMIN_KUBECONFIG, Observation
 from mlops_infra.engine.plan_json import load_saved_plan
 from mlops_infra.engine.result import RunResult
 from mlops_infra.errors import ConfigError, ExitCode, InfraError
-from mlops_infra.phases.control_plane import NAME as CONTROL_PLANE
-from mlops_infra.phases.workers import NAME as WORKERS
 
 __all__ = ["Converged", "Fetched", "apply", "check_saved", "fetch_kubeconfig"]
-
-READY = 120
-"""Seconds that nodes which have just joined may take to become Ready: the CNI's image comes, and its pod starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +51,22 @@ def check_saved(plan: Plan, path: Path) -> None:
         )
 
 
-def apply(platform: Platform, plan: Plan) -> Converged:
-    """Applies what the plan said. Ctrl-C once lets what flies end; twice stops at once.
+def apply(platform: Platform, agreed: Plan | None) -> Converged:
+    """Brings the platform to what is declared. Ctrl-C once lets what flies end; twice stops at once.
 
+    `agreed` is the plan that somebody said yes to: if the hosts, once locked, show another one, nothing is written.
+    None where nobody was asked (`--yes`): what a killed run left at work may end between the look and the lock.
     Raises LockBusy, NoMajority or PlanMoved before anything was written; failures after that are in the result.
     """
     engine = platform.engine
     with interruptible(engine.interrupt):
-        run = engine.apply(expected=plan.digest())
+        run = engine.apply(expected=agreed.digest() if agreed else None)
     if run.interrupted:
         return Converged(run, platform.status())
     missing = _admin_conf_wanted(platform, run)
     if missing or not run.plan.is_empty:
-        _take_kubeconfig(platform, platform.look({**missing, **_settled(platform, run, missing)}))
+        _take_kubeconfig(platform, platform.look(missing))
     return Converged(run, platform.status())
-
-
-def _settled(platform: Platform, run: RunResult, missing: Questions) -> Questions:
-    """For masters, a question whose answer is waited for: that the nodes which joined in this run are Ready.
-
-    Whichever master is asked about the API answers that after it; a node that does not come is seen in the report.
-    """
-    joined = [r.id.host for r in run.results if r.id.phase in (CONTROL_PLANE, WORKERS) and r.outcome is Outcome.CHANGED]
-    if not joined:
-        return {}
-    nodes = " ".join(quote(f"node/{name}") for name in joined)
-    script = f"kubectl --kubeconfig {ADMIN_CONF.path} wait --for=condition=Ready --timeout={READY}s {nodes}"
-    wait = Command("nodes-ready", script, timeout=READY + 5)
-    return {host.name: missing.get(host.name, frozenset()) | {wait} for host in platform.cluster.hosts.masters}
 
 
 def fetch_kubeconfig(platform: Platform) -> Fetched:

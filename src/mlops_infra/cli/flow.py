@@ -79,7 +79,7 @@ def converge(options: Options, *, part: Part | None = None, saved: Path | None =
                 out.aside("Nothing was changed.")
                 return ExitCode.FAILED
             with Progress(platform.shown, out.err, verbose=options.verbose) as relay.to:
-                done = apply(platform, made)
+                done = apply(platform, None if options.yes and saved is None else made)
         else:
             done = apply(platform, made)
         _report(out, made, done, part)

@@ -16,6 +16,7 @@ from mlops_infra.phases.hosts import hosts_phase
 from mlops_infra.phases.lb import lb_phase
 from mlops_infra.phases.network import network_phase
 from mlops_infra.phases.nodes import nodes_phase
+from mlops_infra.phases.ready import ready_phase
 from mlops_infra.phases.record import record_phase
 from mlops_infra.phases.runtime import runtime_phase
 from mlops_infra.phases.workers import workers_phase
@@ -30,6 +31,7 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     network_phase,  # Flannel, as soon as the first master serves
     workers_phase,  # all at once, as soon as the first master serves
     nodes_phase,  # labels and taints that the file names
+    ready_phase,  # a run ends when the nodes that joined are Ready
     record_phase,  # the cluster's own copy of its configuration
 )
 

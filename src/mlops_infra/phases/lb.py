@@ -67,6 +67,7 @@ def _resources(cluster: Cluster, context: PhaseContext) -> tuple[Resource, ...]:
             mode=0o640,
             group="haproxy",
             sensitive=True,
+            mask=(r"stats auth [^:\s]+:(\S+)",),
             check="haproxy -c -q -f {}",
             notifies=(reload_unit("haproxy.service"),),
         ),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlops_infra.core import (
     ABSENT,
+    MASK,
     Absent,
     Change,
     Facts,
@@ -31,7 +33,9 @@ __all__ = ["Directory", "File", "Missing", "Symlink"]
 class File:
     """A regular file with this content, mode and owner; replaced whole, by rename.
 
-    `check` is a sh command that judges the staged file, named `{}`, before it takes the old one's place.
+    `check` is a sh command that judges the staged file, named `{}`, before it takes the old one's place. The content
+    of a `sensitive` file is not shown, unless `mask` names what is secret in it: regular expressions whose first group
+    is masked, in what is there as in what is wanted, before the two are compared for people.
     """
 
     path: str
@@ -40,6 +44,7 @@ class File:
     owner: str = "root"
     group: str = "root"
     sensitive: bool = False
+    mask: tuple[str, ...] = ()
     check: str = ""
     notifies: tuple[Handler, ...] = ()
     disruptive: bool = False
@@ -82,12 +87,13 @@ class File:
         return None
 
     def _wants(self) -> frozenset[Probe[Any]]:
-        return frozenset() if self.sensitive or shown_lines(self.data) is None else frozenset({ReadText(self.path)})
+        hidden = self.sensitive and not self.mask
+        return frozenset() if hidden or shown_lines(self.data) is None else frozenset({ReadText(self.path)})
 
     def _shown(self, facts: Facts, *, fresh: bool) -> str:
-        if self.sensitive:
+        if self.sensitive and not self.mask:
             return "content: (not shown) → (not shown)"
-        new = shown_lines(self.data)
+        new = shown_lines(self._masked(self.data.decode(errors="replace")).encode() if self.mask else self.data)
         if new is None:
             return f"content: → {len(self.data)} bytes, sha256 {digest(self.data)[:12]}"
         if fresh:
@@ -95,7 +101,14 @@ class File:
         old = facts.answer(ReadText(self.path))
         if isinstance(old, Unreadable):
             return f"content: → {len(self.data)} bytes (what is there is no text, or too large to be shown)"
-        return unified(old.splitlines(keepends=True), new, self.path) if isinstance(old, str) else ""
+        if not isinstance(old, str):
+            return ""
+        return unified(self._masked(old).splitlines(keepends=True), new, self.path) or "content: a masked part differs"
+
+    def _masked(self, text: str) -> str:
+        for pattern in self.mask:
+            text = re.sub(pattern, lambda found: found.group().replace(found.group(1), MASK), text)
+        return text
 
     def _put(
         self, kind: Kind, reason: str, diff: str, *, clear: bool = False, wants: frozenset[Probe[Any]] = frozenset()
