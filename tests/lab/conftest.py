@@ -1,25 +1,24 @@
-"""A small lab of its own for the tests of the lab itself."""
+"""The labs of the suite: a small one for the tests of the lab itself, one of the reference platform for all others."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from platform_lab import PlatformLab, verbose_sshd
 from small_lab import SmallLab
 
+ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("systemd-nspawn", "mmdebstrap", "ip")
 
 
 @pytest.fixture(scope="module")
 def small_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
     """A master and a worker, booted; taken away afterwards, whatever happened."""
-    if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
-    missing = [program for program in NEEDED if shutil.which(program) is None]
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"not installed: {', '.join(missing)} (mlops-infra lab up --install)")
+    _skip_where_no_lab_can_be()
     config = tmp_path_factory.mktemp("small") / "cluster.yaml"
     config.write_text(
         "name: small\n"
@@ -36,3 +35,38 @@ def small_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
         yield lab
     finally:
         lab("down", rc=None)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformLab]:
+    """Seven hosts of the reference platform, bare at first, and their mirror; taken away afterwards, whatever happened.
+
+    One platform serves the whole suite: its modules are chapters of one life, each fit to be run alone as well.
+    """
+    _skip_where_no_lab_can_be()
+    config = tmp_path_factory.mktemp("platform") / "cluster.yaml"
+    config.write_text((ROOT / "cluster.yaml").read_text())
+    lab = PlatformLab(config)
+    lab.run("lab", "down")
+    try:
+        lab("lab", "up", "--install", "--yes", timeout=3000)
+        verbose_sshd(lab)
+        yield lab
+    finally:
+        lab.run("lab", "down")
+
+
+@pytest.fixture(scope="module")
+def platform(lab: PlatformLab) -> PlatformLab:
+    """The lab's hosts as a platform: built where they are bare, mended where a chapter before left them astray."""
+    lab.run("lab", "heal")
+    lab.up()
+    return lab
+
+
+def _skip_where_no_lab_can_be() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root")
+    missing = [program for program in NEEDED if shutil.which(program) is None]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"not installed: {', '.join(missing)} (mlops-infra lab up --install)")

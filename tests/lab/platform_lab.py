@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["INSTANCE", "PlatformLab", "wait_for"]
+__all__ = ["HOSTS", "INSTANCE", "PlatformLab", "verbose_sshd", "wait_for"]
+
+HOSTS = ("lb-1", "master-1", "master-2", "master-3", "worker-1", "worker-2", "worker-3")
 
 INSTANCE = "p"
 MAIN = "from mlops_infra.cli.main import main; main()"
@@ -138,3 +140,9 @@ class PlatformLab:
         raise AssertionError(
             f"up ended with {child.returncode} before it could be killed\n{out[-4000:]}\n{err[-4000:]}"
         )
+
+
+def verbose_sshd(lab: PlatformLab) -> None:
+    """sshd tells of every channel, so that they can be counted."""
+    for host in HOSTS:
+        lab.on(host, "echo LogLevel VERBOSE > /etc/ssh/sshd_config.d/verbose.conf && systemctl reload ssh")

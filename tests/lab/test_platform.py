@@ -9,17 +9,14 @@ import json
 import re
 import signal
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_lab import PlatformLab, wait_for
+from platform_lab import HOSTS, PlatformLab, verbose_sshd, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
-ROOT = Path(__file__).resolve().parents[2]
-HOSTS = ("lb-1", "master-1", "master-2", "master-3", "worker-1", "worker-2", "worker-3")
 NODES = HOSTS[1:]
 LB = "10.110.190.21"
 SECRETS = {
@@ -27,22 +24,6 @@ SECRETS = {
     "a private key": re.compile(r"PRIVATE KEY|client-key-data"),
     "a certificate key": re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b"),
 }
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformLab]:
-    """Seven bare hosts of the reference platform and their mirror; taken away afterwards, whatever happened."""
-    config = tmp_path_factory.mktemp("platform") / "cluster.yaml"
-    config.write_text((ROOT / "cluster.yaml").read_text())
-    lab = PlatformLab(config)
-    lab.run("lab", "down")
-    try:
-        lab("lab", "up", "--install", "--yes", timeout=3000)
-        for host in HOSTS:
-            lab.on(host, "echo LogLevel VERBOSE > /etc/ssh/sshd_config.d/verbose.conf && systemctl reload ssh")
-        yield lab
-    finally:
-        lab.run("lab", "down")
 
 
 def api_answers(lab: PlatformLab) -> bool:
@@ -276,8 +257,7 @@ class TestAKilledRun:
 
     def test_up_killed_at_five_points_and_run_again_ends_well(self, lab: PlatformLab) -> None:
         lab("lab", "reset", "--yes")
-        for host in HOSTS:
-            lab.on(host, "echo LogLevel VERBOSE > /etc/ssh/sshd_config.d/verbose.conf && systemctl reload ssh")
+        verbose_sshd(lab)
 
         def sent(journal: list[dict[str, Any]], host: str, resource: str) -> bool:
             return any(
