@@ -9,6 +9,7 @@ from itertools import combinations
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.finding import Finding
 from mlops_infra.model.hosts import Host
+from mlops_infra.model.metallb import DEFAULT_POOL
 from mlops_infra.model.ranges import IP, Range
 from mlops_infra.model.tree import Keys, spell
 
@@ -33,12 +34,18 @@ Named = tuple[Keys, Range]
 
 def parse_pools(cluster: Cluster) -> Iterator[Named | Finding]:
     """MetalLB's pools as ranges, or what is wrong with them."""
-    for index, text in enumerate(cluster.metallb.pool):
-        keys: Keys = ("metallb", "pool", index)
-        try:
-            yield keys, Range.parse(text)
-        except ValueError as error:
-            yield Finding(keys, str(error))
+    if DEFAULT_POOL in cluster.metallb.pools:
+        message = f"`{DEFAULT_POOL}` is the name of the pool under `metallb.pool`"
+        yield Finding(("metallb", "pools", DEFAULT_POOL), message, "name it otherwise", at_key=True)
+    named: list[tuple[Keys, tuple[str, ...]]] = [(("metallb", "pool"), cluster.metallb.pool)]
+    named += [(("metallb", "pools", name), ranges) for name, ranges in cluster.metallb.pools.items()]
+    for where, ranges in named:
+        for index, text in enumerate(ranges):
+            keys: Keys = (*where, index)
+            try:
+                yield keys, Range.parse(text)
+            except ValueError as error:
+                yield Finding(keys, str(error))
 
 
 def check_duplicates(cluster: Cluster) -> Iterator[Finding]:

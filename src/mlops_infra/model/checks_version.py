@@ -12,6 +12,8 @@ from mlops_infra.model.tree import Keys
 
 __all__ = ["check_versions"]
 
+_INGRESS_SAFE = (1, 11, 5)
+"""https://github.com/kubernetes/kubernetes/issues/131009 (1.12.0 lacks the fix too; it is not offered here)."""
 TITLES = {"kubernetes": "Kubernetes", "containerd": "containerd"}
 
 
@@ -30,6 +32,18 @@ def check_versions(cluster: Cluster, today: date) -> Iterator[Finding]:
         yield from _patch(component, version, minor, keys)
         yield from _age(component, version, minor, keys, today)
     yield from _pairs(cluster)
+    if cluster.ingress.controller == "nginx" and cluster.hosts.workers:
+        yield from _ingress(cluster)
+
+
+def _ingress(cluster: Cluster) -> Iterator[Finding]:
+    """ingress-nginx has ended as a project: https://www.kubernetes.dev/blog/2025/11/12/ingress-nginx-retirement/."""
+    version = cluster.versions.ingress_nginx
+    lacking = [] if (parse_version(version) or (0,)) >= _INGRESS_SAFE else ["CVE-2025-1974"]
+    message = "ingress-nginx is retired since March 2026: nobody mends it any more"
+    message += f"; {version} lacks the fix of {', '.join(lacking)}" if lacking else ""
+    hint = "1.11.5 is the first of its line that has it" if lacking else "plan a move to Gateway API"
+    yield Finding(("versions", "ingress_nginx"), message, hint, warning=True)
 
 
 def _patch(component: str, version: str, minor: Minor, keys: Keys) -> Iterator[Finding]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from mlops_infra.model.backup import Backup
 from mlops_infra.model.base import ClusterName, HostOrAddress, Noun
 from mlops_infra.model.host_settings import Containerd, HostSettings, Kubeadm, Kubelet
 from mlops_infra.model.hosts import Host, Hosts, Role
+from mlops_infra.model.ingress import IngressController
 from mlops_infra.model.lb import LoadBalancer
+from mlops_infra.model.metallb import MetalLB
 from mlops_infra.model.mirrors import Mirrors
 from mlops_infra.model.network import Network
 from mlops_infra.model.ssh import Ssh
 from mlops_infra.model.versions import Versions
 
 __all__ = ["Cluster", "MetalLB", "Security"]
-
-
-class MetalLB(Noun):
-    pool: tuple[str, ...] = ()
-    """Address ranges, e.g. `10.110.190.100-10.110.190.110`. Empty: MetalLB is not installed yet."""
 
 
 class Security(Noun):
@@ -45,8 +43,10 @@ class Cluster(Noun):
     kubelet: Kubelet = Kubelet()
     kubeadm: Kubeadm = Kubeadm()
     metallb: MetalLB = MetalLB()
+    ingress: IngressController = IngressController()
     mirrors: Mirrors = Mirrors()
     security: Security = Security()
+    backup: Backup = Backup()
     timeouts: dict[str, float] = Field(default_factory=dict)
     """Seconds that a phase may take, by its name, where its own deadline does not suit."""
 

@@ -15,3 +15,5 @@ class Versions(Noun):
     containerd: Version = "1.7.27"
     flannel: Version = "0.26.7"
     metallb: Version = "0.14.8"
+    ingress_nginx: Version = "1.11.5"
+    """The NGINX ingress controller."""

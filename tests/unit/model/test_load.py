@@ -136,7 +136,7 @@ def test_a_problem_shows_its_line_with_a_caret_below_the_place() -> None:
         ("lb: {stats: {usr: a}}", "did you mean `user`?"),
         ("lb: {timeouts: {conect: 1s}}", "did you mean `connect`?"),
         ("mirrors: {apt: [{urll: http://a, key_file: k}]}", "did you mean `url`?"),
-        ("metallb: {zzz: 1}", "known here: pool"),
+        ("metallb: {zzz: 1}", "known here: pool, pools, enabled"),
     ],
 )
 def test_a_misspelt_key_gets_the_right_one_also_where_it_is_nested_or_from_another_tool(line: str, hint: str) -> None:
