@@ -113,6 +113,10 @@ def _plan(config: Path) -> MirrorPlan:
     wanted = load_cluster(config).cluster.versions
     return MirrorPlan(
         Versions(
-            kubernetes=wanted.kubernetes, containerd=wanted.containerd, flannel=wanted.flannel, metallb=wanted.metallb
+            kubernetes=wanted.kubernetes,
+            containerd=wanted.containerd,
+            flannel=wanted.flannel,
+            metallb=wanted.metallb,
+            ingress_nginx=wanted.ingress_nginx,
         )
     )

@@ -13,6 +13,7 @@ from mlops_infra.model.hosts import Host
 
 __all__ = ["APT_PORT", "REGISTRIES", "REGISTRY_PORT", "make_overlay", "with_lab_credentials"]
 
+INGRESS_VERSION = "1.11.1"
 APT_PORT = 8080
 REGISTRY_PORT = 5000
 REGISTRIES = ("registry.k8s.io", "ghcr.io", "quay.io", "docker.io")
@@ -76,6 +77,9 @@ def make_overlay(cluster: Cluster, twin: Twin, *, open_files: int) -> dict[str, 
                 "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
             }
         },
+        # What a lab without public registries can build (lab/mirror/ingress.py); its image has no digest of upstream's.
+        "versions": {"ingress_nginx": INGRESS_VERSION},
+        "ingress": {"image": f"registry.k8s.io/ingress-nginx/controller:v{INGRESS_VERSION}"},
         "kubeadm": {
             "ignore_preflight_errors": ["HTTPProxyCIDR"],
             "kube_proxy": {"conntrack": {"maxPerCore": 0}},

@@ -63,6 +63,18 @@ ARTIFACTS: tuple[Artifact, ...] = (
         sha256="11b5906021fde56040cf10d1bcbaf5c2b7a4206045ebb103915347dfcc533f0e",
         mirror_path="metallb/v0.14.8/metallb-native.yaml",
     ),
+    *(
+        # The manifest of 1.11.0 serves the whole minor: its patches change the image and labels, and the image is set
+        # by the ingress phase.
+        Artifact(
+            name="ingress_nginx",
+            version=version,
+            url="https://raw.githubusercontent.com/kubernetes/ingress-nginx/controller-v1.11.0/deploy/static/provider/baremetal/deploy.yaml",
+            sha256="e2cb62f3b871841ca60cd5a1c3cc5f9951253523166e935300a9b32c1d035f60",
+            mirror_path="ingress-nginx/v1.11.0/deploy.yaml",
+        )
+        for version in ("1.11.1", "1.11.5", "1.11.8")
+    ),
 )
 """Sums of the files at their tags, as the projects' Go modules hold them (the checksum database vouches for those)."""
 

@@ -97,6 +97,7 @@ def build_mirror(
         if chosen == "upstream":
             fill_from_upstream(layout, plan, say, homes)
         else:
+            plan = plan.from_source()
             fill_from_source(layout, plan, say)
         for codename in plan.codenames:
             check_repository(layout.repository(codename).directory)
@@ -157,7 +158,7 @@ def _made_by() -> str:
     (and most of it found in the cache)."""
     digest = hashlib.sha256()
     home = files("mlops_infra.lab.mirror")
-    for folder in (home, home.joinpath("stand_ins")):
+    for folder in (home, home.joinpath("stand_ins"), home.joinpath("stand_ins", "lua")):
         for entry in sorted(folder.iterdir(), key=lambda one: one.name):
             # How a mirror is served does not change what it holds.
             if entry.is_file() and entry.name not in {"httpd.py", "server.py", "__init__.py", "progress.py"}:

@@ -13,12 +13,13 @@ __all__ = [
     "coredns",
     "etcd",
     "flannel",
+    "ingress",
     "kubernetes",
     "metallb",
 ]
 
-DEFAULT_COMPONENTS = ("kubernetes", "containerd", "etcd", "coredns", "flannel", "cni")
-OPTIONAL_COMPONENTS = ("metallb",)
+DEFAULT_COMPONENTS = ("kubernetes", "containerd", "etcd", "coredns", "flannel", "cni", "metallb", "ingress")
+OPTIONAL_COMPONENTS: tuple[str, ...] = ()
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 CNI_PLUGINS = (
@@ -140,4 +141,26 @@ def metallb(version: str) -> GoProgram:
         module=module,
         version=f"v{version}",
         commands={"metallb-controller": f"{module}/controller", "metallb-speaker": f"{module}/speaker"},
+    )
+
+
+INGRESS_MODULE = ("k8s.io/ingress-nginx", "v0.0.0-20240708192948-52c50467d67d")
+"""The one version of the ingress controller that is served as a Go module: between 1.11.0 and 1.11.1."""
+
+
+def ingress(version: str) -> GoProgram:
+    """The controller, and the two helpers that its image holds; `version` is what it says it is."""
+    module, number = INGRESS_MODULE
+    return GoProgram(
+        name="ingress",
+        module=module,
+        version=number,
+        commands={
+            "nginx-ingress-controller": f"{module}/cmd/nginx",
+            "wait-shutdown": f"{module}/cmd/waitshutdown",
+            "dbg": f"{module}/cmd/dbg",
+        },
+        stamps={f"{module}/version.RELEASE": f"v{version}"},
+        # The version that it names is not in Go's checksum database.
+        replaced={"github.com/ncabatoff/process-exporter": "v0.7.10"},
     )

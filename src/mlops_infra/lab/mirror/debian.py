@@ -24,6 +24,7 @@ __all__ = [
     "base_packages",
     "closure",
     "ingredients",
+    "ingress_packages",
     "machine_sources",
     "sources_for",
 ]
@@ -46,6 +47,12 @@ HOST_ALTERNATIVES = ("systemd-timesyncd",)
 BASE_CODENAME = "trixie"
 BASE_PACKAGES = ("iptables", "nftables", "iproute2", "conntrack")
 """What the base image of kube-proxy and Flannel is made of."""
+INGRESS_PACKAGES = (
+    "nginx", "libnginx-mod-http-lua", "libnginx-mod-http-ndk", "libnginx-mod-http-headers-more-filter",
+    "libnginx-mod-stream", "lua-resty-core", "lua-resty-lrucache", "lua-cjson", "dumb-init", "libmimalloc3", "procps",
+    "ca-certificates",
+)  # fmt: skip
+"""What the image of the ingress controller is made of, beside the controller."""
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -217,6 +224,11 @@ def closure(
 def base_packages(cache: Cache, say: Say) -> Path:
     """The directory of .deb files that the base image unpacks."""
     return _fetched("base-debs", BASE_CODENAME, BASE_PACKAGES, cache, say, alone=False)
+
+
+def ingress_packages(cache: Cache, say: Say) -> Path:
+    """The directory of .deb files that the image of the ingress controller unpacks."""
+    return _fetched("ingress-debs", BASE_CODENAME, INGRESS_PACKAGES, cache, say, alone=False)
 
 
 def ingredients(codename: str, cache: Cache, say: Say) -> Path:

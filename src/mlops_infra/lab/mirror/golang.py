@@ -56,9 +56,12 @@ class GoProgram:
     stamps: dict[str, str] = field(default_factory=dict)
     staging: tuple[str, ...] = ()
     """Modules named v0.0.0 by the main one (Kubernetes), replaced by their own releases of the same minor."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Modules taken at another version than the main one names, where that one is not to be had."""
 
     def recipe(self, toolchain: Toolchain) -> Recipe:
         return {
+            **({"replaced": self.replaced} if self.replaced else {}),
             "kind": "go",
             "module": self.module,
             "version": self.version,
@@ -136,6 +139,8 @@ def build(program: GoProgram, cache: Cache, toolchain: Toolchain, say: Say) -> P
             _write_staged_module(program, toolchain, work)
         else:
             toolchain.output("mod", "init", f"lab/{program.name}", cwd=work, what="start a Go module")
+            for name, version in program.replaced.items():
+                toolchain.output("mod", "edit", f"-replace={name}={name}@{version}", cwd=work, what=f"pin {name}")
             for package in program.commands.values():
                 toolchain.output("get", "-tool", f"{package}@{program.version}", cwd=work, what=f"resolve {package}")
         _compile(program, toolchain, work, into, say)

@@ -12,6 +12,7 @@ from pathlib import Path
 from mlops_infra.lab.mirror.cache import Cache, Recipe, sha256_file
 from mlops_infra.lab.mirror.debian import BASE_CODENAME, base_packages
 from mlops_infra.lab.mirror.golang import Toolchain
+from mlops_infra.lab.mirror.ingress import ingress_image
 from mlops_infra.lab.mirror.oci import Image, Layer, LayerFile, layer_of_files
 from mlops_infra.lab.mirror.programs import run
 from mlops_infra.lab.mirror.progress import MirrorError, Say
@@ -59,6 +60,17 @@ class ImageMaker:
             for part in ("controller", "speaker"):
                 where = f"quay.io/metallb/{part}:v{versions.metallb}"
                 yield self._bare(where, "metallb", {f"metallb-{part}": f"/{part}"}, entrypoint=f"/{part}")
+        if "ingress" in plan.components:
+            reference = f"{k8s}/ingress-nginx/controller:v{versions.ingress_nginx}"
+            self._say(f"image {reference} (with stand-ins)")
+            yield ingress_image(
+                reference,
+                self._programs["ingress"],
+                self._busybox,
+                toolchain=toolchain,
+                cache=self._cache,
+                say=self._say,
+            )
 
     def _bare(self, reference: str, component: str, binaries: Mapping[str, str], entrypoint: str = "") -> Image:
         """Nothing but the program, as upstream's distroless images."""

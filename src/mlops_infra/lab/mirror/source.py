@@ -18,7 +18,7 @@ from mlops_infra.lab.mirror.packages import PLATFORM_PACKAGES, PackageVersions, 
 from mlops_infra.lab.mirror.programs import missing_programs
 from mlops_infra.lab.mirror.progress import MirrorError, Say
 from mlops_infra.lab.mirror.versions import MirrorPlan
-from mlops_infra.render.catalogue import artifact
+from mlops_infra.render.catalogue import Artifact, artifact
 
 __all__ = ["fill_from_source"]
 
@@ -27,6 +27,7 @@ MODULE_FILES = {
     "metallb": ("go.universe.tf/metallb", "config/manifests/metallb-native.yaml"),
 }
 """Where a release's manifest lies in its Go module, byte for byte as at the tag."""
+INGRESS_FILE = "deploy/static/provider/baremetal/deploy.yaml"
 
 
 def fill_from_source(layout: MirrorLayout, plan: MirrorPlan, say: Say) -> None:
@@ -59,16 +60,23 @@ class _Source:
         for name, (module, path) in MODULE_FILES.items():
             if name not in self.plan.components:
                 continue
-            item = artifact(name, getattr(self.plan.versions, name))
-            scratch = self.cache.root / ".modules"
-            scratch.mkdir(parents=True, exist_ok=True)
-            found = self.toolchain.module(module, f"v{item.version}", scratch) / path
-            if sha256_file(found) != item.sha256:
-                raise MirrorError(f"{path} in {module} {item.version} is not the pinned file", cause="another source")
-            target = self.layout.files / item.mirror_path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(found.read_bytes())
-            self.say(f"file {item.mirror_path}")
+            version = getattr(self.plan.versions, name)
+            self._write_file(artifact(name, version), module, f"v{version}", path)
+        if "ingress" in self.plan.components:
+            self._write_file(
+                artifact("ingress_nginx", self.plan.versions.ingress_nginx), *programs.INGRESS_MODULE, INGRESS_FILE
+            )
+
+    def _write_file(self, item: Artifact, module: str, number: str, path: str) -> None:
+        scratch = self.cache.root / ".modules"
+        scratch.mkdir(parents=True, exist_ok=True)
+        found = self.toolchain.module(module, number, scratch) / path
+        if sha256_file(found) != item.sha256:
+            raise MirrorError(f"{path} in {module} {number} is not the pinned file", cause="another source")
+        target = self.layout.files / item.mirror_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(found.read_bytes())
+        self.say(f"file {item.mirror_path}")
 
     def build_programs(self) -> dict[str, Path]:
         """Directories of binaries by the program's name; one Go build at a time."""
@@ -89,6 +97,7 @@ class _Source:
             "coredns": (programs.coredns(versions.coredns),),
             "flannel": (programs.flannel(versions.flannel),),
             "metallb": (programs.metallb(versions.metallb),),
+            "ingress": (programs.ingress(versions.ingress_nginx),),
         }
         return tuple(one for name, made in offered.items() if name in self.plan.components for one in made)
 

@@ -72,8 +72,8 @@ class _Upstream:
         self.lock.append({"what": what, "url": url, "sha256": sha256, "vouched_for_by": vouched})
 
     def write_files(self) -> None:
-        for name in ("flannel", "metallb"):
-            if name not in self.plan.components:
+        for name, component in (("flannel", "flannel"), ("metallb", "metallb"), ("ingress_nginx", "ingress")):
+            if component not in self.plan.components:
                 continue
             item = artifact(name, getattr(self.plan.versions, name))
             content = self._pinned(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mlops_infra.lab.mirror.components import DEFAULT_COMPONENTS, OPTIONAL_COMPONENTS
@@ -29,6 +29,8 @@ class Versions:
     flannel: str = "0.26.7"
     flannel_cni: str = "1.6.2-flannel1"
     metallb: str = "0.14.8"
+    ingress_nginx: str = "1.11.1"
+    """The only one that can be built from source, and so the lab's; a site's mirror takes the cluster's own."""
 
     def images(self, components: frozenset[str]) -> tuple[str, ...]:
         """Every image, under its upstream name."""
@@ -47,6 +49,8 @@ class Versions:
             named.append(f"ghcr.io/flannel-io/flannel-cni-plugin:v{self.flannel_cni}")
         if "metallb" in components:
             named += [f"quay.io/metallb/{part}:v{self.metallb}" for part in ("controller", "speaker")]
+        if "ingress" in components:
+            named.append(f"{k8s}/ingress-nginx/controller:v{self.ingress_nginx}")
         return tuple(named)
 
 
@@ -67,6 +71,11 @@ class MirrorPlan:
 
     def with_components(self, *names: str) -> MirrorPlan:
         return MirrorPlan(self.versions, self.components | frozenset(names), self.codenames)
+
+    def from_source(self) -> MirrorPlan:
+        """This plan with the versions that can be built where there is no public registry."""
+        versions = replace(self.versions, ingress_nginx=Versions().ingress_nginx)
+        return MirrorPlan(versions, self.components, self.codenames)
 
     def describe(self) -> dict[str, Any]:
         return {
