@@ -15,7 +15,7 @@ from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.kubeadm_config import endpoint_port
 
-__all__ = ["ADMIN_CONF", "CLUSTER_CA", "is_current", "point_at", "server_url", "store"]
+__all__ = ["ADMIN_CONF", "CLUSTER_CA", "ca_digest", "is_current", "point_at", "server_url", "store"]
 
 ADMIN_CONF = ReadText("/etc/kubernetes/admin.conf")
 """Only ever asked by what writes the kubeconfig: the answer is a credential."""
@@ -52,10 +52,11 @@ def is_current(path: Path, server: str, facts: Facts) -> bool:
     if not re.search(rf"^\s*server:\s*{re.escape(server)}\s*$", text, re.MULTILINE):
         return False
     there = facts.value(CLUSTER_CA)
-    return there is None or there == _ca_digest(text)
+    return there is None or there == ca_digest(text)
 
 
-def _ca_digest(text: str) -> str:
+def ca_digest(text: str) -> str:
+    """Hex sha256 of the CA's file as it lies on the masters; empty where the kubeconfig holds none."""
     found = _CA.search(text)
     try:
         return hashlib.sha256(base64.b64decode(found.group(1), validate=True)).hexdigest() if found else ""

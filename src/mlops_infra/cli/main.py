@@ -48,6 +48,7 @@ COMMANDS: dict[str, Entry] = {
         Entry("plan", "Show what `up` would change, and why. Exit 2: there is something.", _PLATFORM, network=True),
         Entry("up", "Make the platform what cluster.yaml says.", _PLATFORM, network=True),
         Entry("status", "Show nodes, versions, endpoint and load balancer.", _PLATFORM, network=True),
+        Entry("backup", "Backups of etcd and of all that makes the cluster.", _PLATFORM, group=True, network=True),
         Entry("kubeconfig", "Fetch the administrator's kubeconfig and print where it is.", _PLATFORM, network=True),
         Entry("lb", "The load balancers: HAProxy in front of API and ingress.", _PARTS, group=True, network=True),
         Entry("masters", "The control plane.", _PARTS, group=True, network=True),
