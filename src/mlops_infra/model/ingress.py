@@ -21,3 +21,8 @@ class IngressController(Noun):
     image: str | None = None
     """An image of your own instead of `registry.k8s.io/ingress-nginx/controller` with the digest pinned for the
     version, for instance a patched build."""
+
+    @property
+    def health_path(self) -> str:
+        """What a load balancer asks of a worker's node ports; empty where only the port itself can be tried."""
+        return "/healthz" if self.controller == "nginx" else ""

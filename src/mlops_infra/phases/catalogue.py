@@ -13,7 +13,9 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.control_plane import control_plane_phase
 from mlops_infra.phases.hosts import hosts_phase
+from mlops_infra.phases.ingress import ingress_phase
 from mlops_infra.phases.lb import lb_phase
+from mlops_infra.phases.metallb import metallb_phase
 from mlops_infra.phases.network import network_phase
 from mlops_infra.phases.nodes import nodes_phase
 from mlops_infra.phases.ready import ready_phase
@@ -32,6 +34,8 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     workers_phase,  # all at once, as soon as the first master serves
     nodes_phase,  # labels and taints that the file names
     ready_phase,  # a run ends when the nodes that joined are Ready
+    metallb_phase,  # addresses for Services of type LoadBalancer
+    ingress_phase,  # what serves Ingress objects
     record_phase,  # the cluster's own copy of its configuration
 )
 

@@ -48,6 +48,7 @@ def haproxy_config(cluster: Cluster, context: PhaseContext) -> str:
             ("http", lb.ingress.http_port, lb.ingress.http_node_port),
             ("https", lb.ingress.https_port, lb.ingress.https_node_port),
         ),
+        ingress_health=cluster.ingress.health_path,
         stats_port=lb.stats.port,
         stats_user=lb.stats.user,
         stats_password=context.stats_password.reveal(),

@@ -73,7 +73,7 @@ ARTIFACTS: tuple[Artifact, ...] = (
             sha256="e2cb62f3b871841ca60cd5a1c3cc5f9951253523166e935300a9b32c1d035f60",
             mirror_path="ingress-nginx/v1.11.0/deploy.yaml",
         )
-        for version in ("1.11.1", "1.11.5", "1.11.8")
+        for version in ("1.11.1", "1.11.5")
     ),
 )
 """Sums of the files at their tags, as the projects' Go modules hold them (the checksum database vouches for those)."""

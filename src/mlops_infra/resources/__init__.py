@@ -1,6 +1,7 @@
 """What can be declared on a host or in the API: frozen values that say what to ask and what to change."""
 
 from mlops_infra.resources.api_objects import ApiObjects
+from mlops_infra.resources.api_ready import ApiReady, kubectl_prelude
 from mlops_infra.resources.apt_repository import AptRepository
 from mlops_infra.resources.download import Archive, Binary
 from mlops_infra.resources.file import Directory, File, Missing, Symlink
@@ -16,6 +17,7 @@ from mlops_infra.resources.user import AuthorizedKey, User
 __all__ = [
     "PENDING_DIR",
     "ApiObjects",
+    "ApiReady",
     "AptRepository",
     "Archive",
     "AuthorizedKey",
@@ -34,6 +36,7 @@ __all__ = [
     "UnitState",
     "User",
     "daemon_reload",
+    "kubectl_prelude",
     "reload_unit",
     "restart_unit",
 ]

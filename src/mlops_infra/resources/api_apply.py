@@ -9,15 +9,17 @@ from typing import Any
 from mlops_infra.core import Shell
 from mlops_infra.resources.text import quote
 
-__all__ = ["FIELD_MANAGER", "apply_actions"]
+__all__ = ["FIELD_MANAGER", "KUBECTL", "OWN_SERVER", "apply_actions"]
 
 FIELD_MANAGER = "mlops-infra"
 
-_OWN_SERVER = (
+OWN_SERVER = (
     "server=$(sed -n 's/.*kube-apiserver.advertise-address.endpoint: *//p' "
     "/etc/kubernetes/manifests/kube-apiserver.yaml 2>/dev/null | head -n 1)\n"
 )
 """The master's own API server, from the annotation that kubeadm writes: the load balancer need not be up."""
+KUBECTL = "kubectl --kubeconfig={} ${{server:+--server=https://$server}}"
+"""A call after OWN_SERVER; its one blank is the quoted kubeconfig."""
 
 
 def apply_actions(
@@ -26,8 +28,8 @@ def apply_actions(
     """One apply for what others live in (namespaces, CRDs), then one for the rest; manifests go by standard input."""
     first = tuple(m for m in manifests if m["kind"] in {"Namespace", "CustomResourceDefinition"})
     rest = tuple(m for m in manifests if m not in first)
-    kubectl = f"kubectl --kubeconfig={quote(kubeconfig)} ${{server:+--server=https://$server}}"
-    apply = f"{_OWN_SERVER}{kubectl} apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts -f -\n"
+    kubectl = KUBECTL.format(quote(kubeconfig))
+    apply = f"{OWN_SERVER}{kubectl} apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts -f -\n"
     actions = []
     if first:
         crds = " ".join(quote(f"crd/{m['metadata']['name']}") for m in first if m["kind"] != "Namespace")

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlops_infra.core import Absent, ApiObject, Change, Facts, Kind, Probe, Shell
 from mlops_infra.resources.api_apply import apply_actions
+from mlops_infra.resources.api_inventory import Inventory, Owned
 from mlops_infra.resources.api_leaves import differences, shown_object
 
 __all__ = ["ApiObjects", "probe_of"]
@@ -19,7 +20,9 @@ Manifest = Mapping[str, Any]
 class ApiObjects:
     """Manifests that must hold in the API, in this order; judged by our own leaves only (architecture.md 2).
 
-    Secrets' values are masked wherever they could be shown. `deadline` is for one apply, seconds.
+    Secrets' values are masked wherever they could be shown. `deadline` is for one apply, seconds. With an `inventory`
+    (the name of the component) objects that the manifests no longer name are taken away. `before` runs ahead of every
+    apply: what has to answer first, such as a webhook.
     """
 
     name: str
@@ -27,6 +30,8 @@ class ApiObjects:
     kubeconfig: str = "/etc/kubernetes/admin.conf"
     deadline: int = 180
     disruptive: bool = False
+    inventory: str = ""
+    before: tuple[Shell, ...] = ()
 
     @property
     def id(self) -> str:
@@ -37,7 +42,8 @@ class ApiObjects:
         return f"{self.name} in the API"
 
     def probes(self) -> frozenset[Probe[Any]]:
-        return frozenset(probe_of(m) for m in self.manifests)
+        asked = {probe_of(m) for m in self.manifests}
+        return frozenset(asked | {kept.probe} if (kept := self._kept()) else asked)
 
     def diff(self, facts: Facts) -> Change | None:
         answers = [(m, _answer(facts, m)) for m in self.manifests]
@@ -57,15 +63,37 @@ class ApiObjects:
             else:
                 missing.append(manifest)
                 lines += [f"+ {_named(manifest)}", *(f"    + {line}" for line in shown_object(manifest))]
-        if not wrong and not missing:
+        gone = kept.dropped(facts) if (kept := self._kept()) else ()
+        if not wrong and not missing and not gone and (kept is None or kept.is_noted(facts)):
             return None
+        lines += [f"- {owned.shown()}" for owned in gone]
         applied = tuple(m for m in self.manifests if m in wrong or m in missing)
-        kind = Kind.CREATE if len(missing) == len(self.manifests) else Kind.UPDATE
-        return self._change(kind, _reason(wrong, missing), applied, lines)
+        kind = Kind.CREATE if missing and len(missing) == len(self.manifests) else Kind.UPDATE
+        kind = kind if self.manifests else Kind.REMOVE
+        return self._change(kind, _reason(wrong, missing, gone), applied, lines, gone)
 
-    def _change(self, kind: Kind, reason: str, manifests: tuple[Manifest, ...], lines: list[str]) -> Change:
-        actions: tuple[Shell, ...] = apply_actions(self.title, manifests, self.kubeconfig, self.deadline)
-        return Change(self.id, self.title, kind, reason, actions, "\n".join(lines), disruptive=self.disruptive)
+    def _kept(self) -> Inventory | None:
+        return Inventory(self.inventory, tuple(map(Owned.of, self.manifests))) if self.inventory else None
+
+    def _change(
+        self,
+        kind: Kind,
+        reason: str,
+        manifests: tuple[Manifest, ...],
+        lines: list[str],
+        gone: tuple[Owned, ...] = (),
+    ) -> Change:
+        kept, actions = self._kept(), apply_actions(self.title, manifests, self.kubeconfig, self.deadline)
+        if manifests:
+            actions = (*self.before, *actions)
+        if kept is not None:
+            actions = (*((kept.note(gone, self.kubeconfig),) if self.manifests else ()), *actions)
+            if gone:
+                actions = (*actions, kept.remove(gone, self.kubeconfig, self.deadline))
+                actions = (*actions, *((kept.note((), self.kubeconfig),) if self.manifests else ()))
+            actions = (*actions, *(() if self.manifests else (kept.forget(self.kubeconfig),)))
+        disruptive = self.disruptive or bool(gone)
+        return Change(self.id, self.title, kind, reason, actions, "\n".join(lines), disruptive=disruptive)
 
 
 def probe_of(manifest: Manifest) -> ApiObject:
@@ -84,10 +112,11 @@ def _named(manifest: Manifest) -> str:
     return f"{manifest['kind']} {meta['namespace'] + '/' if meta.get('namespace') else ''}{meta['name']}"
 
 
-def _reason(wrong: list[Manifest], missing: list[Manifest]) -> str:
+def _reason(wrong: list[Manifest], missing: list[Manifest], gone: tuple[Owned, ...]) -> str:
     said = [f"{_some(wrong)} differ{'s' if len(wrong) == 1 else ''}"] if wrong else []
     said += [f"{_some(missing)} not there"] if missing else []
-    return "; ".join(said)
+    said += [f"{len(gone)} no longer wanted"] if gone else []
+    return "; ".join(said) or "not noted in the cluster as ours"
 
 
 def _some(manifests: list[Manifest]) -> str:

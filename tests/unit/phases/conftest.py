@@ -39,6 +39,81 @@ spec:
           env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
 """
 
+METALLB = b"""---
+kind: Namespace
+apiVersion: v1
+metadata: {name: metallb-system}
+---
+kind: CustomResourceDefinition
+apiVersion: apiextensions.k8s.io/v1
+metadata: {name: bgppeers.metallb.io, creationTimestamp: null}
+spec:
+  conversion: {strategy: Webhook, webhook: {clientConfig: {caBundle: c29tZWJvZHk=, service: {name: metallb}}}}
+---
+kind: Deployment
+apiVersion: apps/v1
+metadata: {name: controller, namespace: metallb-system}
+spec: {selector: {matchLabels: {app: metallb, component: controller}}}
+---
+kind: DaemonSet
+apiVersion: apps/v1
+metadata: {name: speaker, namespace: metallb-system}
+spec: {selector: {matchLabels: {app: metallb, component: speaker}}}
+---
+kind: ValidatingWebhookConfiguration
+apiVersion: admissionregistration.k8s.io/v1
+metadata: {name: metallb-webhook-configuration, creationTimestamp: null}
+webhooks:
+  - {name: pools.metallb.io, clientConfig: {service: {name: metallb-webhook-service}}}
+"""
+INGRESS = b"""---
+kind: Namespace
+apiVersion: v1
+metadata: {name: ingress-nginx}
+---
+kind: ServiceAccount
+apiVersion: v1
+metadata: {name: ingress-nginx-admission, namespace: ingress-nginx}
+---
+kind: ClusterRole
+apiVersion: rbac.authorization.k8s.io/v1
+metadata: {name: ingress-nginx-admission}
+---
+kind: Service
+apiVersion: v1
+metadata: {name: ingress-nginx-controller, namespace: ingress-nginx}
+spec:
+  type: NodePort
+  ports:
+    - {name: http, port: 80, protocol: TCP, targetPort: http}
+    - {name: https, port: 443, protocol: TCP, targetPort: https}
+---
+kind: Deployment
+apiVersion: apps/v1
+metadata: {name: ingress-nginx-controller, namespace: ingress-nginx}
+spec:
+  selector: {matchLabels: {app.kubernetes.io/component: controller}}
+  template:
+    spec:
+      containers:
+        - {name: controller, image: "registry.k8s.io/ingress-nginx/controller:v1.11.0@sha256:00", args: [/run]}
+---
+kind: Job
+apiVersion: batch/v1
+metadata: {name: ingress-nginx-admission-create, namespace: ingress-nginx}
+---
+kind: IngressClass
+apiVersion: networking.k8s.io/v1
+metadata: {name: nginx}
+---
+kind: ValidatingWebhookConfiguration
+apiVersion: admissionregistration.k8s.io/v1
+metadata: {name: ingress-nginx-admission}
+webhooks:
+  - {name: validate.nginx.ingress.kubernetes.io, clientConfig: {service: {name: x}}}
+"""
+MANIFESTS = {"flannel": FLANNEL, "metallb": METALLB, "ingress_nginx": INGRESS}
+
 
 def made(**parts: Any) -> Cluster:
     hosts = {
@@ -62,7 +137,7 @@ def make() -> Callable[..., Cluster]:
 @pytest.fixture
 def context() -> PhaseContext:
     return PhaseContext(
-        Secret("s3cret-word"), lambda name: FLANNEL, lambda key: b"KEY", {"cluster.yaml": Secret("name: site\n")}
+        Secret("s3cret-word"), MANIFESTS.__getitem__, lambda key: b"KEY", {"cluster.yaml": Secret("name: site\n")}
     )
 
 

@@ -108,7 +108,16 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
 ) -> None:
     alone = make(hosts={"masters": [{"name": "m", "address": "10.0.0.9"}]})
     steps = steps_of(alone, context)
-    assert {s.phase for s in steps} == {"hosts", "runtime", "control-plane", "network", "ready", "record"}
+    assert {s.phase for s in steps} == {
+        "hosts",
+        "runtime",
+        "control-plane",
+        "network",
+        "ready",
+        "metallb",
+        "ingress",
+        "record",
+    }
     assert not steps[StepId("control-plane", "m")].after
 
 

@@ -1,0 +1,42 @@
+"""What the phases of cluster components share: where they stand in the program, and what runs on whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlops_infra.core import API, FailurePolicy, Phase, Resource, Step, StepId
+from mlops_infra.errors import InfraError
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.context import PhaseContext
+from mlops_infra.phases.control_plane import seed_of
+
+__all__ = ["addon_phase", "named", "unlike"]
+
+
+def addon_phase(
+    cluster: Cluster, context: PhaseContext, *, name: str, title: str, resources: tuple[Resource, ...]
+) -> Phase:
+    """One step at the API, once the pod network is declared and workers have joined, well or not."""
+    needs = {StepId("control-plane", seed_of(cluster, context))}
+    if cluster.network.cni != "none":
+        needs.add(StepId("network", API))
+    after = frozenset(StepId("workers", host.name) for host in cluster.hosts.workers)
+    steps = (Step(name, API, resources, needs=frozenset(needs), after=after),) if resources else ()
+    return Phase(name, title, steps, FailurePolicy(1.0))
+
+
+def named(documents: list[dict[str, Any]], kind: str, name: str, *, what: str) -> dict[str, Any]:
+    """The object of a manifest. Raises InfraError when the manifest is not what it was."""
+    for document in documents:
+        if document.get("kind") == kind and document["metadata"]["name"] == name:
+            return document
+    raise unlike(what, f"no {kind} {name} in it")
+
+
+def unlike(what: str, why: str) -> InfraError:
+    return InfraError(
+        f"{what}'s manifest is not what this version of mlops-infra knows",
+        details=why,
+        cause="`versions` of cluster.yaml names a release whose manifest looks different",
+        remedy="use the version that `mlops-infra init` writes",
+    )
