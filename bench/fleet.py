@@ -43,11 +43,10 @@ def controller(config: Path, count: int) -> int:
     began = time.monotonic()
     from mlops_infra.app.context import open_site  # noqa: PLC0415
     from mlops_infra.app.inputs import phase_context  # noqa: PLC0415
-    from mlops_infra.app.reach import targets  # noqa: PLC0415
+    from mlops_infra.app.reach import targets, transport_of  # noqa: PLC0415
     from mlops_infra.engine.run import Engine, Settings  # noqa: PLC0415
     from mlops_infra.phases.hosts import hosts_phase  # noqa: PLC0415
     from mlops_infra.phases.runtime import runtime_phase  # noqa: PLC0415
-    from mlops_infra.transport.ssh import SshTransport  # noqa: PLC0415
 
     context = open_site(config, lab=True)
     cluster, site = context.cluster, context.site
@@ -64,9 +63,7 @@ def controller(config: Path, count: int) -> int:
         for number, (name, target) in enumerate(own.items())
     }
     made = time.monotonic() - began
-    with Engine(
-        SshTransport(site.known_hosts, None, ssh_config=None), where, phases, Settings("fleet", (), site.runs)
-    ) as engine:
+    with Engine(transport_of(context), where, phases, Settings("fleet", (), site.runs)) as engine:
         plan = engine.plan()
         told = {
             "made": made,
