@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops_infra.core import Phase, Resource, Step, StepId
+from mlops_infra.core import FailurePolicy, Phase, Resource, Step, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.operations.kubeadm import Joiner, kubeadm_init, kubeadm_join
@@ -32,7 +32,7 @@ def control_plane_phase(cluster: Cluster, context: PhaseContext) -> Phase:
         if host.name != seed:
             steps.append(_join_step(cluster, host, seed, previous))
             previous = host.name
-    return Phase(NAME, "Control plane", tuple(steps), quorum=True)
+    return Phase(NAME, "Control plane", tuple(steps), FailurePolicy(0.5), quorum=True)
 
 
 def _seed_step(cluster: Cluster, host: Host) -> Step:
