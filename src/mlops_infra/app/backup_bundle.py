@@ -78,11 +78,10 @@ def verify(path: Path, identities: Sequence[Any], expected: Identity | None = No
         manifest = _manifest(path, tar, tar.next())
         _check_identity(path, manifest.cluster, expected)
         seen: set[str] = set()
-        for member in tar:
-            if member.isdir():
-                continue
-            _check_member(path, tar, member, manifest)
-            seen.add(member.name)
+        while (member := tar.next()) is not None:
+            if not member.isdir():
+                _check_member(path, tar, member, manifest)
+                seen.add(member.name)
     missing = sorted(set(manifest.files) - seen)
     if missing:
         raise _damaged(path, f"missing: {', '.join(missing[:5])}")
