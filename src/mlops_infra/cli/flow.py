@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from mlops_infra.core import Event, Plan, Secret
     from mlops_infra.ui.output import Output
 
-__all__ = ["Part", "converge", "plan", "status"]
+__all__ = ["Part", "Relay", "asked_of", "asker", "converge", "output_of", "plan", "status"]
 
 
-class _Relay:
+class Relay:
     """Events go nowhere while a platform is looked at: the plan names who did not answer. Progress shows a run."""
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ def plan(options: Options, *, out_file: Path | None = None, adopt: bool = False)
     from mlops_infra.engine.plan_json import plan_to_dict, plan_to_json  # noqa: PLC0415
     from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
 
-    out = _output(options)
-    with open_platform(_asked(options, adopt=adopt), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
+    out = output_of(options)
+    with open_platform(asked_of(options, adopt=adopt), emit=Relay(), ask_sudo_password=asker(out)) as platform:
         made = platform.plan()
         out.text(plan_text(made, out.style, all_lines=options.verbose > 0))
         out.answer(plan_to_dict(made))
@@ -65,9 +65,9 @@ def converge(options: Options, *, part: Part | None = None, saved: Path | None =
     from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
     from mlops_infra.ui.progress import Progress  # noqa: PLC0415
 
-    out, relay = _output(options), _Relay()
+    out, relay = output_of(options), Relay()
     with open_platform(
-        _asked(options, part.phases if part else None, adopt=adopt), emit=relay, ask_sudo_password=_asker(out)
+        asked_of(options, part.phases if part else None, adopt=adopt), emit=relay, ask_sudo_password=asker(out)
     ) as platform:
         made = platform.plan()
         if saved is not None:
@@ -92,8 +92,8 @@ def status(options: Options, *, part: Part | None = None) -> int:
     from mlops_infra.app.shapes import status_shape  # noqa: PLC0415
     from mlops_infra.ui.report import PARTS, status_text  # noqa: PLC0415
 
-    out = _output(options)
-    with open_platform(_asked(options), emit=_Relay(), ask_sudo_password=_asker(out)) as platform:
+    out = output_of(options)
+    with open_platform(asked_of(options), emit=Relay(), ask_sudo_password=asker(out)) as platform:
         platform.look()
         seen = platform.status()
         shows, roles = (part.shows, part.roles) if part else (PARTS, ())
@@ -135,19 +135,19 @@ def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None
     )
 
 
-def _asked(options: Options, phases: frozenset[str] | None = None, *, adopt: bool = False) -> Asked:
+def asked_of(options: Options, phases: frozenset[str] | None = None, *, adopt: bool = False) -> Asked:
     from mlops_infra.app.platform import Asked  # noqa: PLC0415
 
     return Asked(options.config, options.lab, options.limit, phases, adopt)
 
 
-def _output(options: Options) -> Output:
+def output_of(options: Options) -> Output:
     from mlops_infra.ui.output import Output  # noqa: PLC0415
 
     return Output(as_json=options.json, verbose=options.verbose)
 
 
-def _asker(out: Output) -> Callable[[], Secret]:
+def asker(out: Output) -> Callable[[], Secret]:
     return lambda: out.ask_secret("sudo password")
 
 
