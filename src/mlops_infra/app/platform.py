@@ -16,6 +16,7 @@ from mlops_infra.app.status import Status, status_of, status_questions
 from mlops_infra.core import API, Emit, Phase, Plan, Probe, Secret, Step, StepId
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.observation import Observation
+from mlops_infra.engine.planner import plan_steps
 from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.engine.selection import Selection
 from mlops_infra.errors import ExitCode, UsageError
@@ -107,6 +108,26 @@ class Platform:
             self._engine = self._engine_for((Phase("look", "Look", everyone),))
         return self.engine.observe(_merged(status_questions(self.cluster), more or {}))
 
+    def survey(self, more: Questions | None = None) -> Plan:
+        """One look with the phases' questions, the status's and `more`; the plan that it gives, without a second look.
+
+        For those who judge by the same answers: one channel a host. Raises InfraError where the phases cannot be made.
+        """
+        questions = _merged(_merged(status_questions(self.cluster), asked_first(self.cluster)), more or {})
+        self.phases = tuple(phases_for(self.cluster, phase_context(self.context)))
+        self._engine = self._engine_for(self.phases)
+        seen = self._engine.observe(questions)
+        seed = choose_seed(self.cluster, seen.facts)
+        if seed != self.cluster.hosts.masters[0].name:
+            self.phases = tuple(phases_for(self.cluster, phase_context(self.context, seed)))
+        taken = self._engine.settings.selection.takes
+        chosen = frozenset(s.id for p in self.phases for s in p.steps if taken(s.id))
+        return plan_steps(self.phases, seen, cluster=self.cluster.name, chosen=chosen)
+
+    def engine_over(self, hosts: Iterable[str]) -> Engine:
+        """A second engine that only looks, at these hosts; close it after use."""
+        return self._engine_for((Phase("look", "Look", tuple(Step("look", name) for name in hosts)),))
+
     def status(self) -> Status:
         """What the latest look says."""
         return status_of(self.cluster, self._seen(), self.context.site, self._warnings())
@@ -133,6 +154,11 @@ class Platform:
             self._warnings(),
         )
         return Engine(self._transport, targets(cluster, site.config.parent), phases, settings, emit=self._emit)
+
+    @property
+    def seen(self) -> Observation:
+        """The latest look."""
+        return self._seen()
 
     def _seen(self) -> Observation:
         seen = self.engine.observation

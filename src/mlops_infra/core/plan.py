@@ -38,6 +38,8 @@ class HostProblem:
     cause: str = ""
     remedy: str = ""
     unreachable: bool = False
+    kind: str = ""
+    """Name of the error that it came from (`TimedOut`, `HostKeyChanged` …), where it came from one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ def problem_of(error: InfraError, host: str) -> HostProblem:
         cause=error.cause or error.details,
         remedy=error.remedy,
         unreachable=isinstance(error, TransportError),
+        kind=type(error).__name__,
     )
 
 

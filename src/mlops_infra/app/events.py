@@ -1,0 +1,142 @@
+"""`events`: what the cluster says that happened, newest first, told once per cause."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mlops_infra.app.platform import Platform
+from mlops_infra.core import API, ApiList
+from mlops_infra.engine.run import Engine
+from mlops_infra.errors import ExitCode, InfraError
+
+__all__ = ["EVENTS", "Folded", "events_shape", "fold", "look"]
+
+EVENTS = ApiList("events")
+_OBJECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Events of one cause. `count`: how often in all; `objects`: what it happened to; `message`: of the newest."""
+
+    last: datetime
+    first: datetime
+    warning: bool
+    reason: str
+    message: str
+    objects: tuple[str, ...]
+    count: int
+
+
+def look(engine: Engine) -> tuple[Mapping[str, Any], ...]:
+    """The events of all namespaces, from whichever master answers. Raises InfraError when none does."""
+    seen = engine.observe({API: frozenset({EVENTS})})
+    found = seen.api.value(EVENTS)
+    if found is None:
+        raise InfraError(
+            "No API server could be asked for events",
+            details="\n".join(f"{p.host}: {p.brief}" for p in seen.problems),
+            cause="The control plane is down, not installed yet, or its masters cannot be reached.",
+            remedy="mlops-infra doctor",
+            exit_code=ExitCode.UNREACHABLE if not seen.facts else ExitCode.FAILED,
+        )
+    return found
+
+
+def engine_of(platform: Platform) -> Engine:
+    """An engine over the masters alone: nobody else can answer."""
+    return platform.engine_over(host.name for host in platform.cluster.hosts.masters)
+
+
+def fold(events: Iterable[Mapping[str, Any]], *, warnings: bool = False, about: Iterable[str] = ()) -> list[Folded]:
+    """Newest first. `warnings` leaves the others out; `about`: only what names one of these hosts."""
+    hosts = set(about)
+    groups: dict[tuple[str, str, str, str], list[Mapping[str, Any]]] = {}
+    for event in events:
+        if warnings and event.get("type") != "Warning":
+            continue
+        if hosts and not hosts & _hosts(event):
+            continue
+        groups.setdefault(_cause(event), []).append(event)
+    return sorted((_folded(group) for group in groups.values()), key=lambda f: f.last, reverse=True)
+
+
+def _hosts(event: Mapping[str, Any]) -> set[str]:
+    involved = event.get("involvedObject") or {}
+    named = {(event.get("source") or {}).get("host", ""), event.get("reportingInstance", "")}
+    return named | ({involved.get("name", "")} if involved.get("kind") == "Node" else set())
+
+
+def _cause(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Events with the same reason and message but for names, numbers and ids, of the same kind and namespace."""
+    involved = event.get("involvedObject") or {}
+    message = event.get("message") or ""
+    for name in {involved.get("name", ""), (involved.get("name") or "").rpartition("-")[0]}:
+        message = message.replace(name, "·") if len(name) > 3 else message
+    message = re.sub(r"\b[0-9a-f]{8,}(-[0-9a-f]{4,})*\b|\d+(\.\d+)*", "·", message)
+    return involved.get("kind", ""), involved.get("namespace", ""), event.get("reason") or "", message
+
+
+def _folded(group: list[Mapping[str, Any]]) -> Folded:
+    newest = max(group, key=_last)
+    objects = dict.fromkeys(_object(e) for e in sorted(group, key=_last, reverse=True))
+    return Folded(
+        _last(newest),
+        min(_first(e) for e in group),
+        newest.get("type") == "Warning",
+        newest.get("reason") or "",
+        (newest.get("message") or "").strip(),
+        tuple(objects),
+        sum(_count(e) for e in group),
+    )
+
+
+def _object(event: Mapping[str, Any]) -> str:
+    involved = event.get("involvedObject") or {}
+    space = f"{involved['namespace']}/" if involved.get("namespace") else ""
+    return f"{str(involved.get('kind', '')).lower()} {space}{involved.get('name', '')}"
+
+
+def _count(event: Mapping[str, Any]) -> int:
+    return int(event.get("count") or (event.get("series") or {}).get("count") or 1)
+
+
+def _last(event: Mapping[str, Any]) -> datetime:
+    series = event.get("series") or {}
+    return _time(series.get("lastObservedTime") or event.get("lastTimestamp") or _made(event))
+
+
+def _first(event: Mapping[str, Any]) -> datetime:
+    return _time(event.get("firstTimestamp") or _made(event))
+
+
+def _made(event: Mapping[str, Any]) -> Any:
+    return event.get("eventTime") or (event.get("metadata") or {}).get("creationTimestamp")
+
+
+def _time(text: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+
+
+def events_shape(found: Iterable[Folded]) -> dict[str, Any]:
+    return {
+        "events": [
+            {
+                "last": f.last.isoformat(),
+                "first": f.first.isoformat(),
+                "warning": f.warning,
+                "reason": f.reason,
+                "message": f.message,
+                "objects": list(f.objects),
+                "count": f.count,
+            }
+            for f in found
+        ]
+    }

@@ -1,0 +1,57 @@
+"""All checks on one page, in the order in which one thing stands on another: causes first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlops_infra.core import Change
+from mlops_infra.doctor.check import Check
+from mlops_infra.doctor.control_plane import API_LB, CONTROL_PLANE, CONTROLLERS, SERVERS
+from mlops_infra.doctor.etcd import ETCD
+from mlops_infra.doctor.hosts import HOSTS
+from mlops_infra.doctor.lb import INGRESS_BACKENDS, LB
+from mlops_infra.doctor.network import NETWORK
+from mlops_infra.doctor.nodes import NODE
+from mlops_infra.doctor.platform import ADVICE, HALF, PLATFORM, plan_drift
+from mlops_infra.doctor.reach import BUILT, REACH
+from mlops_infra.doctor.runtime import CSR, RUNTIME
+
+__all__ = ["CHECKS"]
+
+
+def _is_claimed(change: Change) -> bool:
+    return any(check.claims_resource(change.resource) for check in _OWN)
+
+
+_OWN: tuple[Check, ...] = (
+    *HOSTS,
+    *RUNTIME,
+    *CONTROL_PLANE,
+    HALF,
+    *ETCD,
+    *SERVERS,
+    *LB,
+    API_LB,
+    CONTROLLERS,
+    *NODE,
+    CSR,
+    *NETWORK,
+    INGRESS_BACKENDS,
+    plan_drift(_is_claimed),
+    *PLATFORM,
+)
+
+_BELOW_ALL = tuple(check.id for check in (*REACH, *BUILT))
+
+
+def _on_the_ground(check: Check) -> Check:
+    """A host that is silent, or was never built, explains whatever else is wrong with it."""
+    return replace(check, depends_on=(*_BELOW_ALL, *check.depends_on))
+
+
+CHECKS: tuple[Check, ...] = (
+    *REACH,
+    *(replace(c, depends_on=tuple(r.id for r in (*REACH, *BUILT[:number]))) for number, c in enumerate(BUILT)),
+    *(_on_the_ground(check) for check in _OWN),
+    *ADVICE,
+)

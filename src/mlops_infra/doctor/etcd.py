@@ -1,0 +1,246 @@
+"""etcd: its members, their majority, their alarms and their size; asked on every master, inside its container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlops_infra.core import Probe
+from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.probes import Said, control_plane, parse_json, said
+from mlops_infra.doctor.view import View
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import Host
+
+__all__ = ["ETCD", "etcdctl"]
+
+MASTER = frozenset({"master"})
+_QUOTA = 2 * 1024**3
+"""etcd's default quota-backend-bytes."""
+
+
+def etcdctl(host: str, words: str) -> str:
+    """The command line for one etcdctl, in the pod of a master's member."""
+    pki = "/etc/kubernetes/pki/etcd"
+    return kubectl(
+        host,
+        f"-n kube-system exec etcd-{host} -- etcdctl --endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt "
+        f"--cert={pki}/healthcheck-client.crt --key={pki}/healthcheck-client.key {words}",
+    )
+
+
+def _lines(view: View, host: str) -> Said | None:
+    return said(view.facts(host), control_plane(view.cluster.host_named(host)))
+
+
+def _status(view: View, host: str) -> dict[str, Any] | None:
+    """What a member says of itself."""
+    found = parse_json((_lines(view, host) or {}).get("status", ()))
+    if isinstance(found, list) and found and isinstance(found[0], dict):
+        status = found[0].get("Status")
+        return status if isinstance(status, dict) else None
+    return None
+
+
+def _members(view: View, host: str) -> list[dict[str, Any]] | None:
+    """The member list that the majority agreed on, asked on one master; None where it could not agree."""
+    found = parse_json((_lines(view, host) or {}).get("members", ()))
+    members = found.get("members") if isinstance(found, dict) else None
+    return members if isinstance(members, list) else None
+
+
+def _masters(view: View) -> list[str]:
+    return [m.name for m in view.cluster.hosts.masters]
+
+
+def _member(view: View, host: str) -> Verdict:
+    lines = _lines(view, host)
+    if lines is None:
+        return Skipped("the master's script did not answer")
+    if "etcd" in lines:
+        return Finding(
+            "its etcd member does not run",
+            "\n".join(lines.get("etcd-log", ())),
+            "its container ends again and again, or the kubelet does not start it",
+            on_host(host, "systemctl restart containerd kubelet"),
+        )
+    if _status(view, host) is not None:
+        return OK
+    return Finding(
+        "its etcd member does not answer",
+        " ".join(lines.get("status", ()))[:400],
+        "it has only just started, cannot write fast enough, or its certificates do not fit",
+        on_host(host, "pkill -x etcd"),
+    )
+
+
+def _quorum(view: View, _: str) -> Verdict:
+    reached = [m for m in _masters(view) if _lines(view, m) is not None]
+    if not reached:
+        return Skipped("no master could be asked")
+    alive = [m for m in reached if _status(view, m) is not None]
+    lists = [found for m in reached if (found := _members(view, m)) is not None]
+    if not lists:
+        if not alive and len(reached) == 1 and len(_masters(view)) > 1:
+            return Skipped("only one master could be asked, and its member does not run")
+        return Finding(
+            "etcd has no majority: nothing can be written",
+            f"members that answer: {', '.join(alive) or 'none'} of {', '.join(_masters(view))}",
+            "too many members are down at once",
+            _first_aid(view),
+        )
+    size = len([m for m in lists[0] if not m.get("isLearner")])
+    lost = [m for m in reached if m not in alive] + [m for m in _masters(view) if not view.answered(m)]
+    needed = size // 2 + 1
+    if size > 2 and lost and size - len(lost) <= needed:
+        return Finding(
+            f"etcd survives no further failure: {size - len(lost)} of {size} members left",
+            f"not there: {', '.join(lost)}",
+            "a member is down or was not replaced",
+            _first_aid(view),
+            hosts=tuple(lost),
+            severity=Severity.ERROR,
+        )
+    return OK
+
+
+def _first_aid(view: View) -> str:
+    down = [m for m in _masters(view) if view.answered(m) and _status(view, m) is None]
+    return on_host(down[0], "systemctl start containerd kubelet") if down else "mlops-infra hosts ping"
+
+
+def _membership(view: View, _: str) -> Verdict:
+    lists = [(m, said_list) for m in _masters(view) if (said_list := _members(view, m)) is not None]
+    if not lists:
+        return Skipped("no member list could be had")
+    host, members = lists[0]
+    found: list[Finding] = []
+    addresses = {m.node_address: m.name for m in view.cluster.hosts.masters}
+    seen = set()
+    for member in members:
+        owner = next((n for a, n in addresses.items() if any(_is_of(u, a) for u in member.get("peerURLs", ()))), "")
+        seen.add(owner)
+        name = member.get("name") or "(never started)"
+        if owner and member.get("name") and not member.get("isLearner"):
+            continue
+        what = "is a learner" if member.get("isLearner") else "was never started" if owner else "is no master of ours"
+        found.append(
+            Finding(
+                f"the etcd member {name} {what}",
+                ", ".join(member.get("peerURLs", ())),
+                "a master was removed or joined half-way: a member that does not answer counts against the majority",
+                etcdctl(host, f"member remove {int(member.get('ID', 0)):x}"),
+                hosts=(owner,) if owner else (),
+            )
+        )
+    for name in addresses.values():
+        if name not in seen and view.answered(name) and _status(view, name) is not None:
+            found.append(
+                Finding(
+                    f"{name} runs an etcd that the others do not count",
+                    "",
+                    "it was removed as a member, or belongs to another cluster",
+                    on_host(name, "crictl ps -a"),
+                    hosts=(name,),
+                )
+            )
+    return tuple(found) if found else OK
+
+
+def _is_of(url: str, address: str) -> bool:
+    return url.rpartition(":")[0].endswith(f"/{address}") or f"[{address}]" in url
+
+
+def _alarms(view: View, _: str) -> Verdict:
+    said_errors = {m: s.get("errors") for m in _masters(view) if (s := _status(view, m)) is not None}
+    if not said_errors:
+        return Skipped("no member answered")
+    raised = {m: ", ".join(map(str, errors)) for m, errors in said_errors.items() if errors}
+    if not raised:
+        return OK
+    host, words = next(iter(raised.items()))
+    space = "NOSPACE" in " ".join(raised.values())
+    return Finding(
+        "etcd has raised an alarm" + (": its space is used up, and it takes no writes" if space else ""),
+        "\n".join(f"{m}: {w}" for m, w in raised.items()) or words,
+        "the database reached its quota; old revisions have to go" if space else "a member's data may be damaged",
+        f"{etcdctl(host, 'defrag --cluster')} && {etcdctl(host, 'alarm disarm')}"
+        if space
+        else etcdctl(host, "alarm list"),
+    )
+
+
+def _size(view: View, host: str) -> Verdict:
+    status = _status(view, host)
+    if status is None:
+        return Skipped("the member did not answer")
+    quota = int(view.cluster.kubeadm.etcd_args.get("quota-backend-bytes", _QUOTA))
+    size = int(status.get("dbSize", 0))
+    if size < 0.8 * quota:
+        return OK
+    return Finding(
+        f"its etcd database has {size / quota:.0%} of the room it may take",
+        f"{size / 1024**2:.0f} MiB of {quota / 1024**2:.0f}",
+        "something writes many or large objects, or the space of old revisions was never given back",
+        etcdctl(host, "defrag"),
+    )
+
+
+def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
+    return frozenset({control_plane(host)}) if cluster.role(host.name) == "master" else frozenset()
+
+
+ETCD: tuple[Check, ...] = (
+    Check(
+        "etcd.member",
+        "Does each master's etcd member run and answer?",
+        Severity.ERROR,
+        _member,
+        "Asked inside the member's own container, so that it works when the API is down.",
+        roles=MASTER,
+        needs=_needs,
+        depends_on=("host.disk", "host.inodes", "cri.up", "cri.config", "kubelet.up", "cp.manifest", "cert.expiry"),
+    ),
+    Check(
+        "etcd.quorum",
+        "Has etcd its majority, and could it lose a member?",
+        Severity.CRITICAL,
+        _quorum,
+        "Of three members two must work together. Without the majority nothing can be written; with one member "
+        "lost the next failure stops the API.",
+        scope="cluster",
+        needs=_needs,
+        depends_on=("etcd.member", "cri.up", "kubelet.up", "cp.manifest", "host.disk"),
+    ),
+    Check(
+        "etcd.members",
+        "Are the members exactly our masters?",
+        Severity.ERROR,
+        _membership,
+        "Learners that were never promoted, members that never started and members of masters that are gone all "
+        "stand in the way of the next join.",
+        scope="cluster",
+        needs=_needs,
+        depends_on=("etcd.member",),
+    ),
+    Check(
+        "etcd.alarm",
+        "Has etcd raised an alarm?",
+        Severity.CRITICAL,
+        _alarms,
+        "NOSPACE: the database reached its quota and takes no writes until it is compacted and the alarm disarmed. "
+        "CORRUPT: a member's data differ from the others'.",
+        scope="cluster",
+        needs=_needs,
+        depends_on=("host.disk",),
+    ),
+    Check(
+        "etcd.size",
+        "Is there room in etcd's database?",
+        Severity.WARNING,
+        _size,
+        "Compares each member's database with its quota (2 GiB where cluster.yaml does not say otherwise).",
+        roles=MASTER,
+        needs=_needs,
+        depends_on=("etcd.member",),
+    ),
+)
