@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mlops_infra.core import API, Shell, StepId
+from mlops_infra.core import API, Facts, Shell, StepId
 from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
@@ -135,6 +136,19 @@ def test_the_image_is_pinned_by_digest_unless_the_site_has_its_own(
     with pytest.raises(InfraError, match="not what this version") as caught:
         image(versions={"ingress_nginx": "1.99.0"})
     assert "no image is pinned for 1.99.0" in caught.value.details
+
+
+def test_every_script_of_theirs_is_sh(make: Callable[..., Cluster], context: PhaseContext) -> None:
+    cluster = make(metallb=POOL)
+    changes = [r.diff(Facts()) for p in (metallb_phase, ingress_phase) for r in p(cluster, context).steps[0].resources]
+    scripts = [a.script for c in changes if c is not None for a in c.actions if isinstance(a, Shell)]
+    (step,) = ingress_phase(cluster, context).steps
+    scripts += [r.guard for r in step.resources if isinstance(r, GuardedCommand)]
+    assert len(scripts) >= 10
+    for script in scripts:
+        for shell in ("dash", "bash"):
+            done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{shell}: {done.stderr}\n{script}"
 
 
 def test_a_manifest_that_looks_different_is_refused_in_words(cluster: Cluster, context: PhaseContext) -> None:
