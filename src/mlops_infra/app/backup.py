@@ -6,16 +6,13 @@ import hashlib
 import io
 import os
 import queue
-import signal
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from mlops_infra import __version__
 from mlops_infra.app.backup_bundle import Identity, Manifest, identity_of, verify
@@ -23,6 +20,7 @@ from mlops_infra.app.backup_key import KeyState, ensure_key, identities, key_pat
 from mlops_infra.app.backup_store import bundles, directory_of, expired, new_name, remove, staged
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.context import SiteContext
+from mlops_infra.app.ending import ended_by_sigterm
 from mlops_infra.app.reach import targets
 from mlops_infra.errors import ExitCode, InfraError, UnreachableError, UsageError
 from mlops_infra.operations.etcd_snapshot import (
@@ -109,7 +107,7 @@ def take_backup(
     masters = [host.name for host in cluster.hosts.masters]
     if source is not None and source not in masters:
         raise UsageError(f"there is no master {source}", remedy=f"There are {', '.join(masters)}.")
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         steps.begin("look")
         key_is_new = ensure_key(site)
         openers = recipients(cluster, site)
@@ -280,21 +278,3 @@ def _publish(part: Path, directory: Path, cluster: str, now: datetime) -> Path:
             os.close(handle)
         return bundle
     raise InfraError(f"{directory} holds a hundred bundles of this very second")
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends as Ctrl-C does, with everything put away. Only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def caught(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, caught)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_infra.cli.options import Options
-from mlops_infra.errors import ExitCode
+from mlops_infra.errors import ExitCode, InfraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlops_infra.app.platform import Asked
+    from mlops_infra.app.platform import Asked, Platform
     from mlops_infra.app.up import Converged
     from mlops_infra.core import Event, Plan, Secret
     from mlops_infra.ui.output import Output
@@ -57,8 +57,15 @@ class Part:
     roles: tuple[str, ...] = ()
 
 
-def converge(options: Options, *, part: Part | None = None, saved: Path | None = None, adopt: bool = False) -> int:
-    """`up`, of everything or of one part and what it needs."""
+def converge(
+    options: Options,
+    *,
+    part: Part | None = None,
+    saved: Path | None = None,
+    adopt: bool = False,
+    smoke: bool = False,
+) -> int:
+    """`up`, of everything or of one part and what it needs. `smoke`: tried out at the end, if anything was changed."""
     from mlops_infra.app.judgement import refuse  # noqa: PLC0415
     from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.app.up import apply, check_saved  # noqa: PLC0415
@@ -83,7 +90,9 @@ def converge(options: Options, *, part: Part | None = None, saved: Path | None =
         else:
             done = apply(platform, made)
         _report(out, made, done, part)
-        return done.exit_code
+        tried, code = _try_out(platform, options, out, done) if smoke else (None, done.exit_code)
+        out.answer({**_converged_shape(done, int(code)), **({"smoke": tried} if tried else {})})
+        return code
 
 
 def status(options: Options, *, part: Part | None = None) -> int:
@@ -106,9 +115,7 @@ def status(options: Options, *, part: Part | None = None) -> int:
 
 
 def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None:
-    from mlops_infra.app.shapes import results_shape, status_shape  # noqa: PLC0415
     from mlops_infra.core import Outcome  # noqa: PLC0415
-    from mlops_infra.engine.plan_json import plan_to_dict  # noqa: PLC0415
     from mlops_infra.ui.report import PARTS, results_text, status_text  # noqa: PLC0415
 
     results = done.run.results
@@ -124,15 +131,39 @@ def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None
         out.aside(f"stopped: {done.run.stopped}")
     if done.exit_code is not ExitCode.DONE:
         out.aside(f"full log: {done.run.directory}; `mlops-infra up` goes on from where this ended")
-    out.answer(
-        {
-            "run": done.run.run_id,
-            "exit_code": int(done.exit_code),
-            "plan": plan_to_dict(done.run.plan),
-            "results": results_shape(results),
-            "status": status_shape(done.status),
-        }
-    )
+
+
+def _converged_shape(done: Converged, code: int) -> dict[str, Any]:
+    from mlops_infra.app.shapes import results_shape, status_shape  # noqa: PLC0415
+    from mlops_infra.engine.plan_json import plan_to_dict  # noqa: PLC0415
+
+    return {
+        "run": done.run.run_id,
+        "exit_code": code,
+        "plan": plan_to_dict(done.run.plan),
+        "results": results_shape(done.run.results),
+        "status": status_shape(done.status),
+    }
+
+
+def _try_out(
+    platform: Platform, options: Options, out: Output, done: Converged
+) -> tuple[dict[str, Any] | None, ExitCode]:
+    """The smoke test at the end of `up`: only after a run that went well, and only if it changed something."""
+    from mlops_infra.cli.smoke import run  # noqa: PLC0415
+    from mlops_infra.ui.errors import as_json, show  # noqa: PLC0415
+    from mlops_infra.ui.smoke import smoke_shape, smoke_text  # noqa: PLC0415
+
+    if done.exit_code is not ExitCode.DONE or not done.run.changed:
+        return None, done.exit_code
+    out.text("")
+    try:
+        tried = run(platform.context, options, out)
+    except InfraError as error:
+        show(error)
+        return as_json(error), ExitCode.CHANGES
+    out.text(smoke_text(tried, out.style))
+    return smoke_shape(tried), tried.exit_code
 
 
 def asked_of(options: Options, phases: frozenset[str] | None = None, *, adopt: bool = False) -> Asked:

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Entry] = {
         Entry("plan", "Show what `up` would change, and why. Exit 2: there is something.", _PLATFORM, network=True),
         Entry("up", "Make the platform what cluster.yaml says.", _PLATFORM, network=True),
         Entry("status", "Show nodes, versions, endpoint and load balancer.", _PLATFORM, network=True),
+        Entry("smoke", "Try DNS, pods, Services, Ingress. Exit 2: a failure.", _PLATFORM, network=True),
         Entry("backup", "Backups of etcd and of all that makes the cluster.", _PLATFORM, group=True, network=True),
         Entry("doctor", "Examine the platform: what is wrong, why, and what mends it.", _PLATFORM, network=True),
         Entry("explain", "Say what a check of `doctor` asks.", _PLATFORM),

@@ -14,11 +14,14 @@ import pytest
 from mlops_infra.app import platform as platform_module
 from mlops_infra.app import up as up_module
 from mlops_infra.app.platform import Asked
+from mlops_infra.app.smoke import Smoke
+from mlops_infra.app.smoke_checks import Check, Result
 from mlops_infra.app.status import Status
 from mlops_infra.app.up import Converged
 from mlops_infra.cli import main as cli
 from mlops_infra.core import Change, Kind, Outcome, Plan, PlannedStep, StepId, StepResult
 from mlops_infra.engine.result import RunResult
+from mlops_infra.errors import InfraError
 from mlops_infra.phases import control_plane, lb, network, workers
 from mlops_infra.phases.preflight import Finding
 
@@ -39,6 +42,9 @@ class FakePlatform:
         self.agreed: list[Plan | None] = []
         self.shown = ()
         self.hosts_meant = 1
+        self.context = None
+        self.smoke: Smoke | InfraError = Smoke("ns", (Check("dns", "DNS", Result.OK),), 1.0)
+        self.smoked = 0
 
     def plan(self) -> Plan:
         return self.made
@@ -48,6 +54,12 @@ class FakePlatform:
 
     def status(self) -> Status:
         return STATUS
+
+    def try_out(self, *_: Any) -> Smoke:
+        self.smoked += 1
+        if isinstance(self.smoke, InfraError):
+            raise self.smoke
+        return self.smoke
 
     def apply(self, _: Any, agreed: Plan | None) -> Converged:
         self.agreed.append(agreed)
@@ -67,6 +79,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> FakePlatform:
 
     monkeypatch.setattr(platform_module, "open_platform", opened)
     monkeypatch.setattr(up_module, "apply", fake.apply)
+    monkeypatch.setattr("mlops_infra.cli.smoke.run", fake.try_out)
     return fake
 
 
@@ -174,7 +187,7 @@ def test_up_in_json_is_one_object_with_the_documented_shape(
 ) -> None:
     assert cli.run(["up", "--yes", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"run", "exit_code", "plan", "results", "status"}
+    assert set(answer) == {"run", "exit_code", "plan", "results", "status", "smoke"}
     assert answer["results"] == [
         {"phase": "hosts", "host": "m1", "outcome": "changed", "changed": ["file:/etc/a"], "seconds": 0.0}
     ]
@@ -219,3 +232,37 @@ def test_who_asks_nothing_agrees_to_what_the_locked_hosts_show(there: FakePlatfo
     """A killed run's batch may still end between the look and the lock (seen in the lab): not a reason to refuse."""
     assert cli.run(["up", "--yes"]) == 0
     assert there.agreed == [None]
+
+
+def test_up_that_changed_something_ends_with_a_smoke_test(
+    there: FakePlatform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["up", "--yes", "--json"]) == 0
+    assert there.smoked == 1
+    assert json.loads(capsys.readouterr().out)["smoke"]["ok"] is True
+
+
+def test_up_without_a_change_with_no_smoke_or_of_a_part_is_not_tried_out(there: FakePlatform) -> None:
+    assert cli.run(["up", "--yes", "--no-smoke"]) == 0
+    assert cli.run(["workers", "apply", "--yes"]) == 0
+    there.made = EMPTY
+    assert cli.run(["up"]) == 0
+    assert there.smoked == 0
+
+
+def test_up_that_failed_is_not_tried_out(there: FakePlatform) -> None:
+    there.results = (StepResult(STEP, Outcome.FAILED, brief="no"),)
+    assert cli.run(["up", "--yes"]) != 0
+    assert there.smoked == 0
+
+
+def test_a_smoke_test_that_fails_or_cannot_be_begun_is_exit_2(
+    there: FakePlatform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there.smoke = Smoke("ns", (Check("dns", "DNS", Result.FAILED, remedy="look there"),), 1.0)
+    assert cli.run(["up", "--yes"]) == 2
+    assert "look there" in capsys.readouterr().out
+    there.smoke = InfraError("could not be begun")
+    assert cli.run(["up", "--yes", "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert (said["exit_code"], said["smoke"]["error"]["brief"]) == (2, "could not be begun")
