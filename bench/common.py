@@ -11,6 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# An installed program has its bytecode beside it. From a checkout Python writes that at the first run,
+# unless told not to: then every run would compile all of the source anew, and that would be what is measured.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 __all__ = ["Run", "interleaved", "machine", "median", "run", "table"]
 
 

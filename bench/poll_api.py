@@ -4,7 +4,8 @@
 
 Each request is a fresh TCP and TLS connection and `GET /readyz`, begun on time whatever became of those before it.
 PATIENCE (3 s) is how long each may take in all; kubectl and client-go wait 10 s for a TLS handshake alone. To be run
-in the lab's network (`ip netns exec lab-net …`). Prints one JSON object: requests, failures, slow ones.
+in the lab's network (`ip netns exec lab-net …`). Prints one JSON object: requests, failures, slow ones, and
+when an API server answered but was not ready itself (etcd without a leader for a moment makes them all say so).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def ready(host: str, port: int, context: ssl.SSLContext, patience: float) -> str
                 answer = secure.recv(64)
     except OSError as error:
         return type(error).__name__ + ": " + str(error)
-    return "" if b" 200 " in answer else answer[:40].decode(errors="replace") or "closed without an answer"
+    return "" if b" 200 " in answer else answer.split(b"\r")[0].decode(errors="replace") or "closed without an answer"
 
 
 def main() -> None:
@@ -58,7 +59,10 @@ def main() -> None:
     late = max((begin - number / rate for number, (begin, _, _) in enumerate(sorted(done))), default=0.0)
     told = {
         "requests": len(done),
-        "failed": [[round(b, 2), round(t, 2), why] for b, t, why in sorted(done) if why],
+        "failed": [
+            [round(b, 2), round(t, 2), why] for b, t, why in sorted(done) if why and not why.startswith("HTTP/")
+        ],
+        "unready": [round(b, 2) for b, _, why in sorted(done) if why.startswith("HTTP/")],
         "slow": [[round(b, 2), round(t, 2)] for b, t, why in sorted(done) if not why and t > SLOW],
         "slowest": round(max((t for _, t, why in done if not why), default=0.0), 3),
         "late": round(late, 2),

@@ -17,6 +17,8 @@ program=$(dirname "$PYTHON")/mlops-infra
 down() { (cd "$MLOPS_INFRA_BENCH_SITE" && "$program" lab down); rm -rf "$MLOPS_INFRA_BENCH_SITE"; }
 trap down EXIT
 trap 'exit 130' INT TERM
+unset PYTHONDONTWRITEBYTECODE  # see common.py
+"$PYTHON" -m compileall -q src bench
 failed=()
 # In this order: help before anything runs, noop on a platform at rest, and fresh-held last but for what needs a good platform again.
 for bench in "help.py" "fresh.py bare" "noop.py" "failover.py" "fleet.py" "fresh.py held"; do
