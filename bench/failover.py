@@ -52,10 +52,9 @@ def main() -> int:
                 (BEFORE + DURING, "healed", ["lab", "heal", master]),
             )
             failed += len(told["failed"])
-            lines.append(
-                f"| {master}: {fault}, then healed | {told['requests']} | {len(told['failed'])} | {len(told['unready'])} | {len(told['slow'])}"
-                f" | {told['slowest']} | {told['late']} |"
-            )
+            counts = (told["requests"], *(len(told[what]) for what in ("failed", "unready", "slow")))
+            row = " | ".join(map(str, (*counts, told["slowest"], told["late"])))
+            lines.append(f"| {master}: {fault}, then healed | {row} |")
             detail.append(f"- {fault}: {', '.join(said)}")
             detail += [f"  - failed at {at} s after {took} s: {why}" for at, took, why in told["failed"][:15]]
             detail.append(f"  - slow: {', '.join(f'{at} s ({took} s)' for at, took in told['slow'][:20]) or 'none'}")
