@@ -38,6 +38,7 @@ lint: setup  ## Style, types, and who may import whom.
 
 docs: setup  ## Write the generated pages of docs/reference again.
 	python -m mlops_infra.cli.reference docs/reference/commands.md
+	python -m mlops_infra.doctor.pages docs/reference/checks
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import typer
 
 from mlops_infra.cli.options import options_of
-from mlops_infra.errors import ExitCode
+from mlops_infra.errors import ExitCode, UsageError
 
 app = typer.Typer()
 
@@ -39,6 +39,10 @@ def logs(
 
     options = options_of(ctx)
     out = Output(as_json=options.json, verbose=options.verbose)
+    if follow and options.json:
+        raise UsageError(
+            "--follow writes lines as they come: there is no --json of it", remedy="Leave one of them out."
+        )
     source, span = use.source_of(target), use.parse_since(since) if since else None
     context = open_site(options.config, options.lab)
     hosts = use.hosts_of(context.cluster, source, chosen(context, options.limit))
@@ -47,7 +51,8 @@ def logs(
     style = out.style
     try:
         if follow:
-            found, errors = [], use.follow(transport, hosts, script, lambda line: out.text(line_text(line, style)))
+            found: list[use.Line] = []
+            errors = use.follow(transport, hosts, script, lambda line: out.text(line_text(line, style)))
         else:
             found, errors = use.read(transport, hosts, script, span, datetime.now(UTC))
     finally:

@@ -93,7 +93,7 @@ def diagnose(checks: Iterable[Check], view: View, wanted: frozenset[str] | None 
             verdict = _verdict(check, view, host)
             if isinstance(verdict, Skipped):
                 skipped.append(Unasked(check.id, host, verdict.reason))
-            raw += [Diagnosed(check.id, f.severity or check.severity, host, f) for f in _findings(verdict)]
+            raw += [Diagnosed(check.id, _severity(check, f), host, f) for f in _findings(verdict)]
     advice = [d for d in raw if table[d.check].advice]
     found = [d for d in raw if not table[d.check].advice and _is_meant(d, view)]
     return Diagnosis(
@@ -122,6 +122,10 @@ def _findings(verdict: Verdict) -> tuple[Finding, ...]:
     if isinstance(verdict, Ok | Skipped):
         return ()
     return verdict if isinstance(verdict, tuple) else (verdict,)
+
+
+def _severity(check: Check, finding: Finding) -> Severity:
+    return check.severity if finding.severity is None else finding.severity
 
 
 def _is_meant(found: Diagnosed, view: View) -> bool:

@@ -1,0 +1,250 @@
+"""A healthy platform in memory, and ways to make it sick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mlops_infra.core import (
+    ABSENT,
+    API,
+    UNKNOWN,
+    Change,
+    CommandFact,
+    Facts,
+    HostProblem,
+    Kind,
+    Plan,
+    PlannedStep,
+    Probe,
+    Shell,
+    StatFact,
+    StepId,
+    SystemFact,
+    UnitFact,
+)
+from mlops_infra.doctor import probes as p
+from mlops_infra.doctor.catalogue import CHECKS
+from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis, diagnose
+from mlops_infra.doctor.outside import Answered, Target
+from mlops_infra.doctor.view import Backup, Local, View
+from mlops_infra.engine.observation import Observation
+from mlops_infra.model.cluster import Cluster
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+RUNNING = UnitFact("loaded", "active", "running", "enabled", needs_reload=False)
+STOPPED = UnitFact("loaded", "inactive", "dead", "enabled", needs_reload=False)
+MASKED = UnitFact("masked", "inactive", "dead", "masked", needs_reload=False)
+RESTARTING = UnitFact("loaded", "activating", "auto-restart", "enabled", needs_reload=False)
+FILE = StatFact("file", 0o600, "root", "root", 9)
+DISK = "disk\t/dev/sda 1000000 400000 600000 40% /\n"
+HEALTHY = "HTTP/1.0 200 OK"
+
+
+def cluster_of(**more: Any) -> Cluster:
+    return Cluster.model_validate(
+        {
+            "name": "c",
+            "ssh": {"user": "u"},
+            "hosts": {
+                "lb": [{"name": "lb1", "address": "10.0.0.20"}],
+                "masters": [{"name": f"m{i}", "address": f"10.0.0.{i}"} for i in (1, 2, 3)],
+                "workers": [{"name": f"w{i}", "address": f"10.0.0.1{i}"} for i in (1, 2)],
+            },
+            **more,
+        }
+    )
+
+
+def member(name: str, number: int, **more: Any) -> dict[str, Any]:
+    return {"ID": 160 + number, "name": name, "peerURLs": [f"https://10.0.0.{number}:2380"], **more}
+
+
+def status_line(size: int = 1000, **more: Any) -> str:
+    return json.dumps([{"Endpoint": "x", "Status": {"dbSize": size, **more}}])
+
+
+def end_of(when: datetime) -> str:
+    return f"notAfter={when:%b %d %H:%M:%S %Y} GMT"
+
+
+def containers(*names: str, state: str = "CONTAINER_RUNNING", restarts: int = 0) -> str:
+    lines = []
+    for number, full in enumerate(names):
+        space, name = full.split("/")
+        lines += [
+            f'      "id": "{number}abc",',
+            f'        "name": "{name}",',
+            f'        "attempt": {restarts}',
+            f'      "state": "{state}",',
+            f'        "io.kubernetes.pod.name": "{name}-x1",',
+            f'        "io.kubernetes.pod.namespace": "{space}"',
+        ]
+    return "\n".join(lines)
+
+
+SYSTEM_PODS = ("kube-system/kube-proxy", "kube-flannel/kube-flannel")
+MASTER_PODS = (
+    *SYSTEM_PODS,
+    "kube-system/etcd",
+    "kube-system/kube-apiserver",
+    "kube-system/kube-controller-manager",
+    "kube-system/kube-scheduler",
+)
+
+
+def node(name: str, ready: str = "True", message: str = "", **spec: Any) -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": ready, "message": message, "reason": "KubeletReady"}]
+    return {"metadata": {"name": name}, "spec": spec, "status": {"conditions": conditions}}
+
+
+def daemon(ready: int = 5, wanted: int = 5) -> dict[str, Any]:
+    return {"status": {"desiredNumberScheduled": wanted, "numberReady": ready}}
+
+
+def deployment(ready: int = 2, wanted: int = 2) -> dict[str, Any]:
+    return {"spec": {"replicas": wanted}, "status": {"readyReplicas": ready}}
+
+
+def change(resource: str, reason: str = "content differs", diff: str = "") -> Change:
+    return Change(resource, resource, Kind.UPDATE, reason, (Shell("x", "x"),), diff)
+
+
+@dataclass
+class Platform:
+    """Mutable until `view`. `facts` by host, `api`, `changes` by host, `problems`."""
+
+    cluster: Cluster = field(default_factory=cluster_of)
+    facts: dict[str, dict[Probe[Any], Any]] = field(default_factory=dict)
+    api: dict[Probe[Any], Any] = field(default_factory=dict)
+    api_host: str | None = "m1"
+    changes: dict[str, list[Change]] = field(default_factory=dict)
+    problems: list[HostProblem] = field(default_factory=list)
+    half_done: list[HostProblem] = field(default_factory=list)
+    outside: tuple[Answered, ...] = (Answered(Target("api", "lb1", "10.0.0.20", 6443), 200),)
+    local: Local = field(default_factory=lambda: Local(backups=(Backup("b", NOW - timedelta(days=1)),)))
+    limit: tuple[str, ...] = ()
+    with_plan: bool = True
+
+    def __post_init__(self) -> None:
+        for number, host in enumerate(self.cluster.all_hosts):
+            self.facts[host.name] = self._healthy(host.name, number)
+        names = [h.name for h in self.cluster.nodes]
+        self.api = {
+            p.NODES: tuple(node(name) for name in names),
+            p.CSRS: (),
+            p.FLANNEL: daemon(),
+            p.KUBE_PROXY: daemon(),
+            p.COREDNS: deployment(),
+            p.METALLB_CONTROLLER: deployment(1, 1),
+            p.METALLB_SPEAKER: daemon(),
+            p.METALLB_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.1.1.1"}]}]},
+            p.METALLB_POOL: {},
+            p.INGRESS: deployment(),
+            p.INGRESS_LB: {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.100"}]}}},
+        }
+
+    def _healthy(self, name: str, number: int) -> dict[Probe[Any], Any]:
+        role = self.cluster.role(name)
+        facts: dict[Probe[Any], Any] = {
+            p.SYSTEM: SystemFact(
+                "debian", "12", "bookworm", "x86_64", "6.1", name, f"id{number}", 2, 4 << 30, NOW.timestamp(), 2, (),
+                (), "kvm",
+            ),
+            p.MACHINE: CommandFact(0, DISK + "inodes\t/dev/sda 1000 10 990 1% /\nsynchronised\tyes\n"),
+        }  # fmt: skip
+        if role == "lb":
+            rows = [f"api,{m.name},UP,L7OK" for m in self.cluster.hosts.masters]
+            rows += [f"ingress-http,{w.name},UP,L4OK" for w in self.cluster.hosts.workers]
+            return facts | {
+                p.HAPROXY: RUNNING,
+                p.HAPROXY_CONFIG: FILE,
+                p.BALANCER: CommandFact(0, "checked\t0\n"),
+                p.BACKENDS: CommandFact(0, "# pxname,svname,status,check_status,\n" + "\n".join(rows)),
+            }
+        later = end_of(NOW + timedelta(days=300))
+        paths = ["/var/lib/kubelet/pki/kubelet-client-current.pem"]
+        if role == "master":
+            paths += ["/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/admin.conf"]
+            members = json.dumps({"members": [member(f"m{i}", i) for i in (1, 2, 3)]})
+            facts[p.control_plane(self.cluster.host_named(name))] = CommandFact(
+                0, f"own\t{HEALTHY}\nown\tok\nmembers\t{members}\nstatus\t{status_line()}\n"
+            )
+        info = json.dumps({"status": {"conditions": [{"type": "RuntimeReady", "status": True}]}, "config": {}})
+        return facts | {
+            p.KUBELET_CONF: FILE,
+            p.CONTAINERD: RUNNING,
+            p.KUBELET: RUNNING,
+            p.SWAPS: (),
+            p.CERTIFICATES: CommandFact(0, "".join(f"certificate\t{path}\t{later}\n" for path in paths)),
+            p.CONTAINERS: CommandFact(0, containers(*(MASTER_PODS if role == "master" else SYSTEM_PODS))),
+            p.kubelet(self.cluster): CommandFact(
+                0, f"healthz\tHTTP/1.0 200 OK\nproxyz\tHTTP/1.0 200 OK\ncri\t{info}\nendpoint\t{HEALTHY}\n"
+            ),
+        }
+
+    # ---- making it sick ----------------------------------------------------------------------------------------
+
+    def say(self, host: str, probe: Probe[Any], key: str, *values: str) -> None:
+        """Replaces the lines of one key in what a script said."""
+        old = self.facts[host][probe].stdout.splitlines()
+        kept = [line for line in old if not line.startswith(f"{key}\t")]
+        self.facts[host][probe] = CommandFact(0, "\n".join([*kept, *(f"{key}\t{v}" for v in values)]) + "\n")
+
+    def of_kubelet(self, host: str, key: str, *values: str) -> None:
+        self.say(host, p.kubelet(self.cluster), key, *values)
+
+    def of_master(self, host: str, key: str, *values: str) -> None:
+        self.say(host, p.control_plane(self.cluster.host_named(host)), key, *values)
+
+    def etcd_stops(self, host: str) -> None:
+        self.of_master(host, "status")
+        self.of_master(host, "members")
+        self.of_master(host, "etcd", "not running")
+
+    def lose(self, host: str, kind: str = "TimedOut") -> None:
+        self.facts.pop(host)
+        self.problems.append(HostProblem(host, f"{host} does not answer", unreachable=True, kind=kind, remedy="look"))
+
+    def api_down(self) -> None:
+        self.api, self.api_host = dict.fromkeys(self.api, UNKNOWN), None
+
+    def drift(self, host: str, *resources: str, **more: str) -> None:
+        self.changes.setdefault(host, []).extend(change(r, **more) for r in resources)
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        steps = tuple(PlannedStep(StepId("x", host), tuple(found)) for host, found in self.changes.items())
+        seen = Observation(
+            {h: Facts(f) for h, f in self.facts.items()}, Facts(self.api), self.api_host, tuple(self.problems)
+        )
+        plan = Plan("c", steps, (*self.problems, *self.half_done)) if self.with_plan else None
+        return View(
+            self.cluster, seen, NOW, plan, "" if self.with_plan else "no key", self.outside, self.local, self.limit
+        )
+
+    def diagnosis(self) -> Diagnosis:
+        return diagnose(CHECKS, self.view)
+
+    @property
+    def findings(self) -> tuple[Diagnosed, ...]:
+        return self.diagnosis().findings
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """Check and host of each finding, in order."""
+        return [(f.check, f.host) for f in self.findings]
+
+    @property
+    def only(self) -> Diagnosed:
+        """The one finding there is."""
+        (found,) = self.findings
+        return found
+
+
+__all__ = ["ABSENT", "API", "Mapping", "Platform", "replace"]

@@ -1,0 +1,342 @@
+"""Each check both ways: a healthy platform has no finding, and each sickness is found, with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sick import (
+    MASKED,
+    MASTER_PODS,
+    NOW,
+    RESTARTING,
+    STOPPED,
+    Platform,
+    cluster_of,
+    containers,
+    daemon,
+    deployment,
+    end_of,
+    member,
+    node,
+    status_line,
+)
+
+from mlops_infra.core import ABSENT, API, CommandFact, HostProblem
+from mlops_infra.doctor import probes as p
+from mlops_infra.doctor.catalogue import CHECKS
+from mlops_infra.doctor.check import Severity
+from mlops_infra.doctor.diagnosis import diagnose
+from mlops_infra.doctor.outside import Answered, Target
+from mlops_infra.doctor.view import Backup, Local
+
+KUBELET_PEM = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+APISERVER = "/etc/kubernetes/pki/apiserver.crt"
+
+
+def test_a_healthy_platform_has_no_finding(sick: Platform) -> None:
+    assert [(f.check, f.host, f.finding.brief) for f in sick.findings] == []
+    assert sick.diagnosis().exit_code == 0
+
+
+def test_on_a_healthy_platform_every_check_is_answered(sick: Platform) -> None:
+    assert {s.check for s in sick.diagnosis().skipped} == {"metallb.pool", "ingress.address"}  # the file names no pool
+
+
+def listed(s: Platform, *others: dict[str, object]) -> None:
+    """The API's nodes, those of the same name replaced by `others`."""
+    names = {n["metadata"]["name"] for n in others}  # type: ignore[index]
+    s.api[p.NODES] = (*(n for n in s.api[p.NODES] if n["metadata"]["name"] not in names), *others)
+
+
+def forgotten(s: Platform) -> None:
+    s.api[p.NODES] = tuple(n for n in s.api[p.NODES] if n["metadata"]["name"] != "w1")
+
+
+def all_down(s: Platform) -> None:
+    for worker in ("w1", "w2"):
+        backend(s, f"ingress-http,{worker}", "DOWN")
+
+
+def learner(s: Platform) -> None:
+    wrong_members(s, THREE[0], THREE[1], member("m3", 3, isLearner=True))
+
+
+def ended(s: Platform, host: str, path: str) -> None:
+    s.say(host, p.CERTIFICATES, "certificate", f"{path}\t{end_of(NOW - timedelta(1))}")
+
+
+def old_backup(s: Platform) -> None:
+    s.local = Local(backups=(Backup("b", NOW - timedelta(9)),))
+
+
+Case = tuple[str, str, Callable[[Platform], object], str]
+
+
+def disk(free: int) -> str:
+    return f"/dev/sda 1000000 {1000000 - free} {free} 1% /"
+
+
+def no_answers(s: Platform) -> None:
+    s.of_kubelet("w1", "endpoint", "connect:errno=110")
+
+
+def rebooted(s: Platform) -> None:
+    for name in ("m1", "m2", "m3", "w1", "w2"):
+        s.of_kubelet(name, "endpoint", "connect:errno=111")
+    s.outside = (Answered(Target("api", "lb1", "10.0.0.20", 6443), None, "Connection refused"),)
+
+
+def spread_clock(s: Platform) -> None:
+    s.facts["w1"][p.SYSTEM] = replace(s.facts["w1"][p.SYSTEM], clock=NOW.timestamp() + 40)
+
+
+def empty(s: Platform) -> None:
+    for name in ("m1", "m2", "m3", "w1", "w2"):
+        s.facts[name][p.KUBELET_CONF] = ABSENT
+    s.api_down()
+
+
+def no_api_server(s: Platform) -> None:
+    for name in ("m1", "m2", "m3"):
+        s.of_master(name, "own", "connect:errno=111")
+
+
+def csr(minutes: int) -> dict[str, object]:
+    made = (NOW - timedelta(minutes=minutes)).isoformat()
+    return {
+        "metadata": {"name": "csr-1", "creationTimestamp": made},
+        "spec": {"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:w1"},
+    }
+
+
+def backend(s: Platform, name: str, status: str) -> None:
+    old = s.facts["lb1"][p.BACKENDS].stdout
+    s.facts["lb1"][p.BACKENDS] = CommandFact(0, old.replace(f"{name},UP", f"{name},{status}"))
+
+
+def wrong_members(s: Platform, *members: dict[str, object]) -> None:
+    import json
+
+    for name in ("m1", "m2", "m3"):
+        s.of_master(name, "members", json.dumps({"members": list(members)}))
+
+
+THREE = (member("m1", 1), member("m2", 2), member("m3", 3))
+UP_W1 = "mlops-infra up --limit w1"
+
+
+def on(host: str, text: str) -> str:
+    return f"mlops-infra hosts exec --limit {host} -- {text}"
+
+
+def pods_without(s: Platform, host: str, name: str) -> None:
+    left = [pod for pod in MASTER_PODS if not pod.endswith(name)]
+    s.facts[host][p.CONTAINERS] = CommandFact(0, containers(*left))
+
+
+CASES: list[Case] = [
+    ("host.ssh", "w1", lambda s: s.lose("w1"), "look"),
+    ("host.hostkey", "w1", lambda s: s.lose("w1", "HostKeyChanged"), "look"),
+    ("host.login", "w1", lambda s: s.lose("w1", "AuthFailed"), "look"),
+    ("host.sudo", "w1", lambda s: s.lose("w1", "SudoDenied"), "look"),
+    ("platform.built", "", empty, "mlops-infra up"),
+    ("host.built", "w1", lambda s: s.facts["w1"].update({p.KUBELET_CONF: ABSENT}), UP_W1),
+    ("host.built", "lb1", lambda s: s.facts["lb1"].update({p.HAPROXY_CONFIG: ABSENT}), "mlops-infra up --limit lb1"),
+    ("host.disk", "w1", lambda s: s.say("w1", p.MACHINE, "disk", disk(40000)), "journalctl"),
+    ("host.inodes", "w1", lambda s: s.say("w1", p.MACHINE, "inodes", "/dev/sda 1000 999 1 99% /"), "journalctl"),
+    ("host.time", "w1", spread_clock, "timesyncd"),
+    ("host.time", "w1", lambda s: s.say("w1", p.MACHINE, "synchronised", "no"), "timesync-status"),
+    ("host.time", "w1", lambda s: s.drift("w1", "unit:systemd-timesyncd.service", reason="masked"), UP_W1),
+    ("host.swap", "w1", lambda s: s.drift("w1", "swap", reason="in /etc/fstab"), UP_W1),
+    ("host.modules", "w1", lambda s: s.drift("w1", "kernel-modules:/etc/x"), UP_W1),
+    ("host.sysctl", "w1", lambda s: s.drift("w1", "sysctls:/etc/x"), UP_W1),
+    ("host.packages", "w1", lambda s: s.drift("w1", "packages:kubernetes", reason="not held"), UP_W1),
+    ("host.units", "w1", lambda s: s.say("w1", p.MACHINE, "failed", "cron.service"), "systemctl restart cron.service"),
+    ("cri.up", "w1", lambda s: s.facts["w1"].update({p.CONTAINERD: STOPPED}), on("w1", "systemctl start containerd")),
+    ("cri.up", "w1", lambda s: s.facts["w1"].update({p.CONTAINERD: MASKED}), "systemctl unmask containerd"),
+    ("cri.up", "w1", lambda s: s.facts["w1"].update({p.CONTAINERD: ABSENT}), UP_W1),
+    ("cri.config", "w1", lambda s: s.drift("w1", "file:/etc/containerd/config.toml"), UP_W1),
+    ("cri.config", "w1", lambda s: s.of_kubelet("w1", "cri", "unknown service runtime.v1"), "restart containerd"),
+    ("kubelet.up", "w1", lambda s: s.facts["w1"].update({p.KUBELET: STOPPED}), on("w1", "systemctl start kubelet")),
+    ("kubelet.up", "w1", lambda s: s.facts["w1"].update({p.KUBELET: MASKED}), "systemctl unmask kubelet"),
+    ("kubelet.up", "w1", lambda s: s.of_kubelet("w1", "healthz", "refused"), "systemctl restart kubelet"),
+    ("kubelet.csr", "", lambda s: s.api.update({p.CSRS: (csr(60),)}), "certificate approve csr-1"),
+    ("cp.manifest", "m2", lambda s: s.of_master("m2", "missing", "kube-scheduler"), "control-plane scheduler"),
+    ("api.server", "m2", lambda s: s.of_master("m2", "own", "connect:errno=111"), "kube-apiserver"),
+    ("api.lb", "", rebooted, "mlops-infra up --limit lb1"),
+    ("api.lb", "", no_answers, UP_W1),
+    ("etcd.member", "m2", lambda s: s.etcd_stops("m2"), "systemctl restart"),
+    ("etcd.members", "", lambda s: wrong_members(s, *THREE, member("old", 9)), "member remove a9"),
+    ("etcd.members", "", learner, "member remove a3"),
+    ("etcd.alarm", "", lambda s: s.of_master("m2", "status", status_line(errors=["alarm:NOSPACE"])), "alarm disarm"),
+    ("etcd.size", "m2", lambda s: s.of_master("m2", "status", status_line(2 * 1024**3)), "defrag"),
+    ("lb.haproxy", "lb1", lambda s: s.facts["lb1"].update({p.HAPROXY: STOPPED}), on("lb1", "systemctl start haproxy")),
+    ("lb.config", "lb1", lambda s: s.drift("lb1", "file:/etc/haproxy/haproxy.cfg"), "mlops-infra up --limit lb1"),
+    ("lb.config", "lb1", lambda s: s.say("lb1", p.BALANCER, "checked", "1"), "mlops-infra up --limit lb1"),
+    ("lb.backends", "", lambda s: backend(s, "api,m2", "DOWN"), "mlops-infra up --limit m2"),
+    ("lb.ingress", "", all_down, "mlops-infra up"),
+    ("cp.controllers", "m2", lambda s: pods_without(s, "m2", "kube-scheduler"), "systemctl restart kubelet"),
+    ("node.ready", "w1", lambda s: listed(s, node("w1", "False")), "systemctl restart"),
+    ("node.ready", "w1", forgotten, "kubelet"),
+    ("node.cordoned", "w1", lambda s: listed(s, node("w1", unschedulable=True)), "uncordon w1"),
+    ("node.orphan", "", lambda s: listed(s, node("old")), "delete node old"),
+    ("cni.flannel", "", lambda s: s.api.update({p.FLANNEL: ABSENT}), "mlops-infra network apply"),
+    ("cni.flannel", "", lambda s: s.drift(API, "api:Flannel"), "mlops-infra network apply"),
+    ("cni.flannel", "", lambda s: s.api.update({p.FLANNEL: daemon(4)}), "rollout restart daemonset/kube-flannel-ds"),
+    ("svc.kubeproxy", "", lambda s: s.api.update({p.KUBE_PROXY: ABSENT}), "phase addon kube-proxy"),
+    ("svc.kubeproxy", "", lambda s: s.of_kubelet("w1", "proxyz", "refused"), "rollout restart daemonset/kube-proxy"),
+    ("dns.cluster", "", lambda s: s.api.update({p.COREDNS: deployment(0, 0)}), "scale deployment/coredns --replicas=2"),
+    ("dns.cluster", "", lambda s: s.api.update({p.COREDNS: deployment(0)}), "rollout restart deployment/coredns"),
+    ("metallb.controller", "", lambda s: s.api.update({p.METALLB_CONTROLLER: ABSENT}), "mlops-infra up"),
+    ("metallb.speaker", "", lambda s: s.api.update({p.METALLB_SPEAKER: ABSENT}), "mlops-infra up"),
+    ("metallb.webhook", "", lambda s: s.api.update({p.METALLB_ENDPOINTS: {}}), "rollout restart deployment/controller"),
+    ("ingress.up", "", lambda s: s.api.update({p.INGRESS: deployment(0)}), "rollout restart"),
+    ("cert.expiry", "m2", lambda s: ended(s, "m2", APISERVER), "certs renew apiserver && pkill -f ^kube-apiserver"),
+    ("kubelet.cert", "w1", lambda s: ended(s, "w1", KUBELET_PEM), "delete node w1"),
+    ("platform.half", "", lambda s: s.half_done.append(HostProblem("w1", "join: half-done", remedy="reset")), "reset"),
+    ("plan.drift", "", lambda s: s.drift("w1", "file:/etc/x"), UP_W1),
+    ("plan.drift", "", lambda s: s.drift(API, "api:Other"), "mlops-infra up"),
+    ("backup.age", "", old_backup, "mlops-infra backup etcd"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "host", "sicken", "remedy"), CASES, ids=[f"{c[0]}-{n}" for n, c in enumerate(CASES)])
+def test_each_sickness_is_the_first_finding_with_its_remedy(
+    sick: Platform, check: str, host: str, sicken: Callable[[Platform], object], remedy: str
+) -> None:
+    sicken(sick)
+    assert sick.said[:1] == [(check, host)]
+    assert remedy in sick.findings[0].finding.remedy
+    assert sick.diagnosis().exit_code in (2, 3)
+
+
+def test_every_check_that_can_find_something_has_a_case() -> None:
+    tried = {case[0] for case in CASES}
+    tried |= {"kubelet.config", "etcd.quorum", "api.none", "node.pressure", "metallb.pool", "ingress.address"}
+    tried |= {"cluster.config", "backup.none", "version.eol", "lb.single", "exposure.metrics"}
+    assert {c.id for c in CHECKS} == tried
+
+
+class TestThoseThatNeedMoreWords:
+    def test_a_kubelet_that_cannot_read_its_configuration_is_told_by_its_own_words(self, sick: Platform) -> None:
+        sick.facts["w1"][p.KUBELET] = RESTARTING
+        sick.of_kubelet(
+            "w1", "kubelet-log", 'err="failed to load kubelet config file, path: /var/lib/kubelet/config.yaml"'
+        )
+        assert sick.only.check == "kubelet.config"
+        assert "failed to load kubelet config file" in sick.only.finding.evidence
+        assert "kubeadm upgrade node phase kubelet-config" in sick.only.finding.remedy
+        assert [f.check for f in sick.only.follows] == ["kubelet.up"]
+
+    def test_words_of_a_kubelet_that_runs_by_now_are_history(self, sick: Platform) -> None:
+        sick.of_kubelet("w1", "kubelet-log", "failed to load kubelet config file")
+        assert sick.findings == ()
+
+    def test_two_members_down_are_no_majority_and_told_below_the_first_of_them(self, sick: Platform) -> None:
+        for name in ("m2", "m3"):
+            sick.etcd_stops(name)
+        sick.of_master("m1", "members", '{"level":"warn","msg":"context deadline exceeded"}')
+        first = sick.findings[0]
+        assert (first.check, first.host) == ("etcd.member", "m2")
+        quorum = next(f for f in first.follows if f.check == "etcd.quorum")
+        assert quorum.severity is Severity.CRITICAL
+        assert "no majority" in quorum.finding.brief
+
+    def test_one_member_down_leaves_no_further_failure(self, sick: Platform) -> None:
+        sick.etcd_stops("m3")
+        assert any("survives no further failure: 2 of 3" in f.finding.brief for f in sick.only.follows)
+
+    def test_no_api_server_at_all_is_one_of_each_master_and_critical(self, sick: Platform) -> None:
+        no_api_server(sick)
+        sick.api_down()
+        assert sick.findings[0].check == "api.server"
+        assert any(f.check == "api.none" for f in sick.findings[0].follows)
+
+    def test_pressure_is_what_the_node_reports(self, sick: Platform) -> None:
+        pressed = node("w1")
+        pressed["status"]["conditions"].append({"type": "DiskPressure", "status": "True", "message": "full"})
+        sick.api[p.NODES] = (*(n for n in sick.api[p.NODES] if n["metadata"]["name"] != "w1"), pressed)
+        assert sick.only.check == "node.pressure"
+
+    def test_pools_and_addresses_are_missed_only_where_the_file_names_a_pool(self, sick: Platform) -> None:
+        sick.api[p.METALLB_POOL] = ABSENT
+        sick.api[p.INGRESS_LB] = {"status": {}}
+        assert sick.findings == ()
+        with_pool = Platform(cluster=cluster_of(metallb={"pool": ["10.0.0.100-10.0.0.110"]}))
+        with_pool.api[p.METALLB_POOL] = ABSENT
+        with_pool.api[p.INGRESS_LB] = {"status": {}}
+        assert with_pool.only.check == "metallb.pool"
+        assert [f.check for f in with_pool.only.follows] == ["ingress.address"]
+
+    def test_what_is_not_installed_is_skipped_and_no_finding(self, sick: Platform) -> None:
+        for probe in (p.METALLB_CONTROLLER, p.METALLB_SPEAKER, p.INGRESS):
+            sick.api[probe] = ABSENT
+        assert sick.findings == ()
+        reasons = {s.check: s.reason for s in sick.diagnosis().skipped}
+        assert reasons["metallb.speaker"] == "MetalLB is not installed"
+        assert reasons["ingress.up"] == "the ingress controller is not installed"
+
+    def test_swap_in_use_is_worse_than_swap_at_the_next_boot(self, sick: Platform) -> None:
+        sick.drift("w1", "swap", reason="in /etc/fstab")
+        assert sick.only.severity is Severity.WARNING
+        sick.facts["w1"][p.SWAPS] = ("/swap.img",)
+        sick.changes.clear()
+        sick.drift("w1", "swap", reason="active", diff="swap: /swap.img → none")
+        assert sick.findings[0].severity.word == "error"
+        assert "/swap.img" in sick.only.finding.brief
+
+    def test_containers_have_the_clock_of_their_machine(self, sick: Platform) -> None:
+        sick.say("w1", p.MACHINE, "synchronised", "no")
+        sick.facts["w1"][p.SYSTEM] = replace(sick.facts["w1"][p.SYSTEM], virtualization="systemd-nspawn")
+        assert sick.findings == ()
+
+    def test_a_moved_manifest_is_put_back_from_where_it_lies(self, sick: Platform) -> None:
+        sick.of_master("m2", "missing", "etcd")
+        sick.of_master("m2", "elsewhere", "etcd\t/root/etcd.yaml")
+        sick.etcd_stops("m2")
+        sick.of_master("m2", "own", "HTTP/1.0 500 Internal Server Error", "[-]etcd failed")
+        assert sick.only.finding.remedy == on("m2", "mv /root/etcd.yaml /etc/kubernetes/manifests/etcd.yaml")
+        assert {f.check for f in sick.only.follows} == {"etcd.member", "etcd.quorum", "api.server"}
+
+    def test_a_ca_has_no_command_that_renews_it(self, sick: Platform) -> None:
+        sick.say("m2", p.CERTIFICATES, "certificate", f"/etc/kubernetes/pki/ca.crt\t{end_of(NOW + timedelta(200))}")
+        assert sick.only.severity is Severity.WARNING
+        assert "by hand" in sick.only.finding.remedy
+
+    def test_a_young_request_for_a_certificate_is_left_to_the_approver(self, sick: Platform) -> None:
+        sick.api[p.CSRS] = (csr(5),)
+        assert sick.findings == ()
+
+    def test_an_endpoint_that_only_this_machine_misses_is_a_warning(self, sick: Platform) -> None:
+        sick.outside = (Answered(Target("api", "lb1", "10.0.0.20", 6443), None, "no answer within 3 s"),)
+        assert (sick.only.check, sick.only.severity) == ("api.lb", Severity.WARNING)
+
+    def test_other_notions_of_what_kubeadm_was_given_are_warnings(self, sick: Platform) -> None:
+        from mlops_infra.core import ApiObject
+
+        probe = ApiObject("v1", "ConfigMap", "kubeadm-config", "kube-system")
+        text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.30.0\n"
+        sick.api[probe] = {"data": {"ClusterConfiguration": text}}
+        assert {f.check for f in sick.findings} == {"cluster.config"}
+        assert any("kubernetesVersion is v1.30.0" in f.finding.brief for f in sick.findings)
+
+
+class TestAdvice:
+    def test_advice_is_no_finding_and_never_changes_the_exit_code(self, sick: Platform) -> None:
+        sick.local = Local(warnings=("Kubernetes 1.31 is past its end of life",))
+        found = sick.diagnosis()
+        assert found.findings == ()
+        assert found.exit_code == 0
+        assert {a.check for a in found.advice} == {"backup.none", "version.eol", "lb.single", "exposure.metrics"}
+
+    def test_advice_that_was_followed_is_not_repeated(self) -> None:
+        heeded = Platform(
+            cluster=cluster_of(
+                security={"expose_metrics": False},
+                hosts={"masters": [{"name": "m1", "address": "10.0.0.1"}]},
+            )
+        )
+        assert diagnose(CHECKS, heeded.view).advice == ()
