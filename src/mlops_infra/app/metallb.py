@@ -129,7 +129,7 @@ def wait_until_answered(
             ports = [(a, s.ports[0]) for s in state.services for a in s.addresses if s.ports]
             question = arp_question(prober.node_address, [a for s in state.services for a in s.addresses], ports)
             found = heard(engine.observe({prober.name: frozenset({question})}).of(prober.name), question)
-            silent = [said for s in state.services if (said := _silence(cluster, s, found))]
+            silent = [said for s in state.services if (said := _silence(s, state, found))]
             if not silent:
                 return state
             if time.monotonic() > end:
@@ -154,10 +154,13 @@ def _asked(engine: Engine) -> MetallbState:
     return state
 
 
-def _silence(cluster: Cluster, service: Balanced, found: Heard | str) -> str:
+def _silence(service: Balanced, state: MetallbState, found: Heard | str) -> str:
     """Why a Service does not serve at its address; empty when it does. What UDP serves cannot be tried."""
     if not service.addresses:
         return f"{service.full_name} has no address yet"
+    pools = [r for pool in state.pools for r in ranges_of(pool.ranges)]
+    if stale := [a for a in service.addresses if not _within(a, pools)]:
+        return f"{service.full_name} still has {', '.join(stale)}, which is in no pool"
     if isinstance(found, str):
         return ""
     for address in service.addresses:
@@ -236,9 +239,11 @@ def _outside(cluster: Cluster, ranges: Iterable[Range], found: Heard | str) -> l
 def _taken(cluster: Cluster, tested: Iterable[str], state: MetallbState, found: Heard) -> list[str]:
     """Addresses of the range that something answers for which is not our announcement of a Service."""
     nodes = _macs(cluster, found)
+    # An address of a host that cluster.yaml names is refused as such, and in better words.
+    hosts = {host.node_address for host in cluster.all_hosts}
     assigned = {address: s for s in state.services for address in s.addresses}
     said = []
-    for address in tested:
+    for address in (a for a in tested if a not in hosts):
         macs = found.answers.get(address, frozenset())
         if address in found.own:
             said.append(f"{address} is an address of {_prober(cluster).name}")
