@@ -199,8 +199,9 @@ def _deploy(site: _Site, masters: Sequence[str], made_on: list[str]) -> tuple[De
             balancer=render("smoke/balancer.yaml.j2", **names).rstrip(),
             ingress=render("smoke/ingress.yaml.j2", **names, host=site.host).rstrip(),
         )  # fmt: skip
-        made_on.append(name)
         try:
+            site.session(name)
+            made_on.append(name)
             deployed = parse_deployed(site.say(name, script, START + 60.0))
         except InfraError as error:
             told.append(f"{name}: {error.brief} {error.details}")
