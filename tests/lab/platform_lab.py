@@ -42,7 +42,8 @@ class PlatformLab:
     @property
     def environment(self) -> dict[str, str]:
         named = {"MLOPS_INFRA_LAB_INSTANCE": INSTANCE, "MLOPS_INFRA_CONFIG": str(self.config)}
-        return {**os.environ, **named, "NO_COLOR": "1"}
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        return {**inherited, **named, "NO_COLOR": "1"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from mlops_infra.core import Phase
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
-from mlops_infra.phases.control_plane import control_plane_phase
+from mlops_infra.phases.control_plane import control_plane_phase, masters_phase
 from mlops_infra.phases.hosts import hosts_phase
 from mlops_infra.phases.ingress import ingress_phase
 from mlops_infra.phases.lb import lb_phase
@@ -29,6 +29,7 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     hosts_phase,  # swap, modules, sysctls, names, time, repositories
     runtime_phase,  # containerd, kubelet, kubeadm, kubectl; images begin to arrive
     lb_phase,  # HAProxy in front of API and ingress
+    masters_phase,  # what lies on masters beside kubeadm's own files
     control_plane_phase,  # kubeadm init, then one master at a time
     network_phase,  # Flannel, as soon as the first master serves
     workers_phase,  # all at once, as soon as the first master serves

@@ -12,14 +12,24 @@ from mlops_infra.phases.kubeadm_config import endpoint_port, init_yaml, join_doc
 from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.resources import Directory
 
-__all__ = ["control_plane_phase", "seed_of"]
+__all__ = ["control_plane_phase", "masters_phase", "seed_of"]
 
 NAME = "control-plane"
+MASTERS = "masters"
 
 
 def seed_of(cluster: Cluster, context: PhaseContext) -> str:
     """The master that the others join through."""
     return context.seed or cluster.hosts.masters[0].name
+
+
+def masters_phase(cluster: Cluster, _: PhaseContext) -> Phase:
+    """What lies on masters beside kubeadm's own files: apart from the joins, so that no join waits for it."""
+    steps = tuple(
+        Step(MASTERS, host.name, _resources(cluster), needs=frozenset({StepId("runtime", host.name)}))
+        for host in cluster.hosts.masters
+    )
+    return Phase(MASTERS, "Masters' own files", steps, FailurePolicy(0.5))
 
 
 def control_plane_phase(cluster: Cluster, context: PhaseContext) -> Phase:
@@ -47,9 +57,8 @@ def _seed_step(cluster: Cluster, host: Host) -> Step:
     return Step(
         NAME,
         host.name,
-        _resources(cluster),
-        (init,),
-        needs=frozenset({StepId("runtime", host.name)}),
+        operations=(init,),
+        needs=frozenset({StepId(MASTERS, host.name)}),
         # One load balancer of two may be down: the script says it when the endpoint cannot be reached at all.
         after=frozenset(StepId("lb", lb.name) for lb in cluster.hosts.lb),
     )
@@ -63,9 +72,8 @@ def _join_step(cluster: Cluster, host: Host, seed: str, previous: str) -> Step:
     return Step(
         NAME,
         host.name,
-        _resources(cluster),
-        (kubeadm_join(joiner, seed=seed, kubernetes=cluster.versions.kubernetes),),
-        needs=frozenset({StepId("runtime", host.name), StepId(NAME, seed)}),
+        operations=(kubeadm_join(joiner, seed=seed, kubernetes=cluster.versions.kubernetes),),
+        needs=frozenset({StepId(MASTERS, host.name), StepId(NAME, seed)}),
         after=frozenset({StepId(NAME, previous)}),
     )
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlops_infra.core import Handler, Phase, Resource, Step, StepId
+from mlops_infra.core import (
+    Change,
+    Facts,
+    Handler,
+    Kind,
+    Phase,
+    Probe,
+    ReadLink,
+    Resource,
+    Shell,
+    Stat,
+    Step,
+    StepId,
+)
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.context import PhaseContext
@@ -15,9 +29,9 @@ from mlops_infra.phases.toml import deep_merged, to_toml
 from mlops_infra.render import render
 from mlops_infra.resources import (
     File,
-    GuardedCommand,
     Missing,
     Packages,
+    Symlink,
     UnitState,
     daemon_reload,
     restart_unit,
@@ -26,6 +40,8 @@ from mlops_infra.resources import (
 __all__ = ["CRI", "CRI_SOCKET", "RESOLV_CONF", "containerd_config", "hosts_toml", "runtime_phase"]
 
 NAME = "runtime"
+_RESOLVED = "/run/systemd/resolve/resolv.conf"
+_JOINED = "/etc/kubernetes/kubelet.conf"
 CRI = "io.containerd.grpc.v1.cri"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 RESOLV_CONF = "/var/lib/mlops-infra/resolv.conf"
@@ -33,6 +49,52 @@ RESOLV_CONF = "/var/lib/mlops-infra/resolv.conf"
 some of them run systemd-resolved, whose stub address would make CoreDNS ask itself."""
 
 _HEADER = "# Written by mlops-infra, whole. Add to it by `containerd.config` in cluster.yaml.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class PodResolvConf:
+    """The link at RESOLV_CONF, to whichever file of this host pods may copy."""
+
+    @property
+    def id(self) -> str:
+        return f"symlink:{RESOLV_CONF}"
+
+    @property
+    def title(self) -> str:
+        return "resolv.conf for pods"
+
+    def probes(self) -> frozenset[Probe[Any]]:
+        return frozenset({Stat(_RESOLVED), ReadLink(RESOLV_CONF)})
+
+    def diff(self, facts: Facts) -> Change | None:
+        resolved = facts.value(Stat(_RESOLVED)) is not None
+        return Symlink(RESOLV_CONF, _RESOLVED if resolved else "/etc/resolv.conf").diff(facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepull:
+    """Images come in the background: nothing waits for them, and a node that has joined has them anyway."""
+
+    script: str
+    begun: str
+    """A file that says that the pull of this version was begun."""
+
+    @property
+    def id(self) -> str:
+        return "command:prepull"
+
+    @property
+    def title(self) -> str:
+        return "images pulled in the background"
+
+    def probes(self) -> frozenset[Probe[Any]]:
+        return frozenset({Stat(_JOINED), Stat(self.begun)})
+
+    def diff(self, facts: Facts) -> Change | None:
+        if any(facts.value(Stat(path)) is not None for path in (_JOINED, self.begun)):
+            return None
+        run = f"systemd-run --quiet --collect --unit=mlops-infra-prepull {self.script} || :\ntouch {self.begun}\n"
+        return Change(self.id, self.title, Kind.RUN, "not begun", (Shell(self.title, run),))
 
 
 def runtime_phase(cluster: Cluster, context: PhaseContext) -> Phase:
@@ -100,7 +162,7 @@ def _resources(cluster: Cluster, host: Host, images: tuple[str, ...]) -> tuple[R
             },
             hold=True,
         ),
-        _resolv_conf(),
+        PodResolvConf(),
         UnitState("kubelet.service", enabled=True),
         *_prepull(cluster, host, images),
     )
@@ -114,34 +176,13 @@ def _limits(cluster: Cluster, restart: Handler) -> tuple[Resource, ...]:
     return (File(path, text, notifies=(daemon_reload(), restart)),)
 
 
-def _resolv_conf() -> Resource:
-    choose = (
-        "want=/etc/resolv.conf\n[ ! -e /run/systemd/resolve/resolv.conf ] || want=/run/systemd/resolve/resolv.conf\n"
-    )
-    return GuardedCommand(
-        "resolv-conf",
-        guard=f'{choose}[ "$(readlink {RESOLV_CONF})" = "$want" ]\n',
-        script=f'{choose}ln -sfn "$want" {RESOLV_CONF}\n',
-        summary="resolv.conf for pods",
-        reason="does not follow the host's resolver",
-    )
-
-
 def _prepull(cluster: Cluster, host: Host, images: tuple[str, ...]) -> tuple[Resource, ...]:
-    """Images come in the background: nothing waits for them, and a node that has joined has them anyway."""
     kubernetes, path = cluster.versions.kubernetes, "/var/lib/mlops-infra/prepull"
     text = render(
         "hosts/prepull.sh.j2",
         kubernetes=kubernetes, control_plane=cluster.role(host.name) == "master", images=images,
     )  # fmt: skip
-    begun = f"{path}-{kubernetes}"
     return (
         File(path, text, mode=0o755),
-        GuardedCommand(
-            "prepull",
-            guard=f"[ -e /etc/kubernetes/kubelet.conf ] || [ -e {begun} ]\n",
-            script=(f"systemd-run --quiet --collect --unit=mlops-infra-prepull {path} || :\ntouch {begun}\n"),
-            summary="images pulled in the background",
-            reason="not begun",
-        ),
+        Prepull(path, f"{path}-{kubernetes}"),
     )

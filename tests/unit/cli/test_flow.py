@@ -216,14 +216,14 @@ def test_status_in_json_has_the_documented_shape(there: FakePlatform, capsys: py
     ("line", "phases"),
     [
         (["lb", "apply"], {"lb"}),
-        (["masters", "apply"], {"control-plane"}),
+        (["masters", "apply"], {"masters", "control-plane"}),
         (["workers", "apply"], {"workers"}),
         (["network", "apply"], {"network"}),
         (["up"], None),
     ],
 )
 def test_a_groups_apply_means_its_phases(there: FakePlatform, line: list[str], phases: set[str] | None) -> None:
-    assert (phases or set()) <= {control_plane.NAME, lb.NAME, network.NAME, workers.NAME}
+    assert (phases or set()) <= {control_plane.MASTERS, control_plane.NAME, lb.NAME, network.NAME, workers.NAME}
     assert cli.run([*line, "--yes", "--limit", "m1", "-c", "x.yaml"]) == 0
     assert there.asked == [Asked(Path("x.yaml"), limit=("m1",), phases=frozenset(phases) if phases else None)]
 

@@ -111,6 +111,7 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
     assert {s.phase for s in steps} == {
         "hosts",
         "runtime",
+        "masters",
         "control-plane",
         "network",
         "ready",
@@ -126,5 +127,5 @@ def test_the_program_is_one_page() -> None:
         "hosts_phase",
         "runtime_phase",
         "lb_phase",
-        "control_plane_phase",
+        "masters_phase",
     ]
