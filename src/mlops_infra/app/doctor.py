@@ -63,15 +63,24 @@ def questions_of(cluster: Cluster, checks: Iterable[Check]) -> dict[str, frozens
     return {**asked, API: frozenset(probe for check in found for probe in check.api(cluster))}
 
 
-def examine(platform: Platform, wanted: frozenset[str] | None = None) -> Diagnosis:
-    """Looks once, from inside and outside at the same time, and judges. Changes nothing."""
+def examine(
+    platform: Platform,
+    wanted: frozenset[str] | None = None,
+    more: Mapping[str, frozenset[Probe[Any]]] | None = None,
+) -> Diagnosis:
+    """Looks once, from inside and outside at the same time, and judges. Changes nothing.
+
+    `more`: questions of the caller, asked in the same look.
+    """
     begun = time.monotonic()
     cluster, limit = platform.cluster, platform.asked.limit
     table = named(CHECKS)
     asked = [table[i] for i in table if i in closure(table, wanted if wanted is not None else table)]
+    questions = questions_of(cluster, asked)
+    questions |= {who: questions.get(who, frozenset()) | probes for who, probes in (more or {}).items()}
     with ThreadPoolExecutor(1, thread_name_prefix="outside") as pool:
         outside = pool.submit(ask_all, targets(cluster) if any(c.outside for c in asked) else ())
-        plan, no_plan, seen = _look(platform, questions_of(cluster, asked), plan=any(c.plan for c in asked))
+        plan, no_plan, seen = _look(platform, questions, plan=any(c.plan for c in asked))
     view = View(
         cluster,
         seen,

@@ -41,11 +41,12 @@ def stopped(unit: str, fact: object, host: str) -> Finding | None:
         return None
     state = f"systemctl: {fact.active} ({fact.sub}), {fact.enabled}"
     if fact.enabled.startswith("masked") or fact.load == "masked":
+        runtime = "--runtime " if fact.enabled == "masked-runtime" else ""
         return Finding(
             f"{name} is masked",
             state,
             "somebody ran `systemctl mask`: nothing can start it",
-            on_host(host, f"systemctl unmask {name} && systemctl enable --now {name}"),
+            on_host(host, f"systemctl unmask {runtime}{name} && systemctl enable --now {name}"),
         )
     if fact.active in ("active", "reloading", "activating") and fact.sub != "auto-restart":
         return None

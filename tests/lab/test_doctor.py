@@ -1,0 +1,217 @@
+"""Faults made for real, one after the other: the first finding is the cause, and its remedy, as printed, mends.
+
+Two of them are part of `make test`, all of `make test-full`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from platform_lab import PlatformLab, wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+
+Strike = Callable[[PlatformLab], object]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`strike` makes it; the first finding must then be `check` about `host`, within `seconds`.
+
+    `heal`: what to do where no command mends it (a power cut); otherwise the printed remedy is run as it is.
+    """
+
+    name: str
+    check: str
+    host: str
+    strike: Strike
+    heal: Strike | None = None
+    seconds: float = 90
+
+
+def on(host: str, script: str) -> Strike:
+    return lambda lab: lab.on(host, script)
+
+
+def kubectl(words: str) -> Strike:
+    return lambda lab: lab.kubectl(words)
+
+
+def fail(kind: str, host: str) -> Strike:
+    return lambda lab: lab("lab", "fail", kind, host)
+
+
+def heal(lab: PlatformLab) -> None:
+    lab("lab", "heal")
+
+
+EXPIRED = """\
+cd /etc/kubernetes/pki
+openssl x509 -in apiserver.crt -x509toreq -copy_extensions copyall -signkey apiserver.key -out /root/old.csr
+openssl x509 -req -in /root/old.csr -copy_extensions copyall -CA ca.crt -CAkey ca.key -set_serial 7 \
+  -not_before 20240101000000Z -not_after 20250101000000Z -out apiserver.crt
+rm /root/old.csr
+"""
+
+
+def wrong_host_key(lab: PlatformLab) -> None:
+    """worker-1 shows another key than the pinned one: here the pinned one is worker-2's."""
+    known = lab.state / "known_hosts"
+    lines = [line.split() for line in known.read_text().splitlines()]
+    other = {w[1]: w[2] for w in lines if w[0] == "10.110.190.26"}
+    known.write_text("".join(f"{w[0]} {w[1]} {other[w[1]] if w[0] == '10.110.190.25' else w[2]}\n" for w in lines))
+
+
+def trust_again(lab: PlatformLab) -> None:
+    """The remedy asks for the fingerprint, which a person reads at the machine's own console."""
+    shown = lab.on("worker-1", "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    remedy = first_finding(lab)["remedy"]
+    command = remedy[remedy.index("mlops-infra") :].split("   ")[0]
+    lab("--lab", "--yes", *shlex.split(command)[1:], "--fingerprint", shown)
+
+
+MOVE_ETCD = "mv /etc/kubernetes/manifests/etcd.yaml /root/"
+MOVE_API = "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root/"
+BREAK_KUBELET = "echo 'x: [' >/var/lib/kubelet/config.yaml; systemctl restart kubelet; sleep 5"
+MASK_KUBELET = "systemctl mask --now kubelet"
+OTHER_DRIVER = "sed -i s/SystemdCgroup.*/SystemdCgroup=false/ /etc/containerd/config.toml"
+EDIT = "echo '# x' >>/usr/local/lib/mlops-infra/mlops-infra-approver"
+
+FAULTS = (
+    Fault("containerd stopped", "cri.up", "worker-1", on("worker-1", "systemctl stop containerd")),
+    Fault("an etcd manifest moved away", "cp.manifest", "master-2", on("master-2", MOVE_ETCD)),
+    Fault("kubelet stopped", "kubelet.up", "worker-2", on("worker-2", "systemctl stop kubelet")),
+    Fault("kubelet's configuration broken", "kubelet.config", "master-3", on("master-3", BREAK_KUBELET)),
+    Fault("kubelet masked", "kubelet.up", "worker-1", on("worker-1", MASK_KUBELET)),
+    Fault("HAProxy stopped", "lb.haproxy", "lb-1", on("lb-1", "systemctl stop haproxy")),
+    Fault("HAProxy's file broken by hand", "lb.config", "lb-1", on("lb-1", "echo nonsense >>/etc/haproxy/haproxy.cfg")),
+    Fault("a master without power", "host.ssh", "master-2", fail("power", "master-2"), heal),
+    Fault("a worker's cable pulled", "host.ssh", "worker-3", fail("cable", "worker-3"), heal),
+    Fault("a disk full", "host.disk", "worker-2", fail("disk-full", "worker-2"), heal),
+    Fault("swap in fstab", "host.swap", "worker-1", on("worker-1", "echo '/swap.img none swap sw 0 0' >>/etc/fstab")),
+    Fault("a wrong sysctl", "host.sysctl", "worker-1", on("worker-1", "echo 0 >/proc/sys/net/ipv4/ip_forward")),
+    Fault("a hold removed", "host.packages", "worker-1", on("worker-1", "apt-mark unhold kubelet")),
+    Fault("time synchronisation stopped", "host.time", "master-1", on("master-1", "systemctl stop chrony")),
+    Fault("containerd's file edited", "cri.config", "worker-2", on("worker-2", OTHER_DRIVER)),
+    Fault("a certificate that has ended", "cert.expiry", "master-3", on("master-3", EXPIRED)),
+    Fault("an API server's manifest moved away", "cp.manifest", "master-3", on("master-3", MOVE_API)),
+    Fault("a wrong host key", "host.hostkey", "worker-1", wrong_host_key, trust_again),
+    Fault("CoreDNS scaled to 0", "dns.cluster", "", kubectl("-n kube-system scale deployment/coredns --replicas=0")),
+    Fault("Flannel deleted", "cni.flannel", "", kubectl("-n kube-flannel delete daemonset kube-flannel-ds")),
+    Fault("kube-proxy deleted", "svc.kubeproxy", "", kubectl("-n kube-system delete daemonset kube-proxy")),
+    Fault("a node cordoned", "node.cordoned", "worker-3", kubectl("cordon worker-3")),
+    Fault("a script of ours edited", "plan.drift", "", on("master-1", EDIT)),
+)  # fmt: skip
+
+
+def examined(lab: PlatformLab) -> tuple[int, dict[str, Any]]:
+    """The exit code, and the answer."""
+    import json
+
+    done = lab.run("--lab", "--json", "doctor")
+    assert done.returncode in (0, 2, 3, 4), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def first_finding(lab: PlatformLab) -> dict[str, Any]:
+    _, answer = examined(lab)
+    assert answer["findings"], "no finding"
+    return dict(answer["findings"][0])
+
+
+def is_healthy(lab: PlatformLab) -> bool:
+    code, answer = examined(lab)
+    return code == 0 and not answer["findings"]
+
+
+def run_as_printed(lab: PlatformLab, remedy: str) -> None:
+    """The command line that the doctor printed; the lab and the consent are the test's to add."""
+    for command in remedy.split(" && mlops-infra "):
+        words = shlex.split(command.removeprefix("mlops-infra "))
+        lab("--lab", "--yes", *words, timeout=900)
+
+
+def strike_and_mend(lab: PlatformLab, fault: Fault) -> dict[str, Any]:
+    """Makes the fault, waits for the finding, does what it says, waits for health. Returns the finding."""
+    fault.strike(lab)
+    found: dict[str, Any] = {}
+
+    def cause_comes_first() -> bool:
+        _, answer = examined(lab)
+        found.clear()
+        found.update(answer["findings"][0] if answer["findings"] else {})
+        return (found.get("check"), found.get("host")) == (fault.check, fault.host)
+
+    try:
+        end = time.monotonic() + fault.seconds
+        while not cause_comes_first():
+            assert time.monotonic() < end, f"{fault.name}: the first finding is {found}"
+    except AssertionError:
+        heal(lab)
+        raise
+    if fault.heal is not None:
+        fault.heal(lab)
+    else:
+        run_as_printed(lab, found["remedy"])
+    wait_for(lambda: is_healthy(lab), timeout=240, every=3)
+    return found
+
+
+def by_name(name: str) -> Fault:
+    return next(f for f in FAULTS if f.name == name)
+
+
+def test_a_healthy_platform_has_no_finding_and_is_asked_once_a_host(platform: PlatformLab) -> None:
+    wait_for(lambda: is_healthy(platform), timeout=240, every=3)
+    code, answer = examined(platform)
+    assert code == 0
+    assert answer["findings"] == []
+    assert (answer["hosts"], answer["channels"]) == (7, 7)
+    assert {a["check"] for a in answer["advice"]} >= {"version.eol", "lb.single"}
+
+
+@pytest.mark.parametrize("name", ["containerd stopped", "an etcd manifest moved away"])
+def test_the_cause_is_told_first_and_its_remedy_mends(platform: PlatformLab, name: str) -> None:
+    found = strike_and_mend(platform, by_name(name))
+    assert found["brief"] and found["cause"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "fault",
+    [f for f in FAULTS if f.name not in ("containerd stopped", "an etcd manifest moved away")],
+    ids=lambda f: f.name.replace(" ", "-"),
+)
+def test_every_other_fault_too(platform: PlatformLab, fault: Fault) -> None:
+    strike_and_mend(platform, fault)
+
+
+@pytest.mark.long
+def test_it_works_with_the_api_down_and_with_a_majority_of_the_masters_gone(platform: PlatformLab) -> None:
+    platform("lab", "fail", "power", "master-2", "master-3")
+    try:
+        code, answer = examined(platform)
+        assert code == 3
+        assert {(f["check"], f["host"]) for f in answer["findings"][:2]} == {
+            ("host.ssh", "master-2"),
+            ("host.ssh", "master-3"),
+        }
+        assert "etcd.quorum" in {f["check"] for f in answer["findings"][0].get("follows", [])}
+    finally:
+        heal(platform)
+    wait_for(lambda: is_healthy(platform), timeout=300, every=3)
+
+
+@pytest.mark.long
+def test_logs_and_events_need_nothing_but_the_hosts(platform: PlatformLab) -> None:
+    lines = platform.json("logs", "etcd", "-n", "5")["lines"]
+    assert {line["host"] for line in lines} == {"master-1", "master-2", "master-3"}
+    assert all(line["at"] for line in lines)
+    assert platform.json("logs", "kubelet", "--limit", "worker-1", "--since", "1h")["lines"]
+    events = platform.json("events")["events"]
+    assert events == sorted(events, key=lambda e: e["last"], reverse=True)
