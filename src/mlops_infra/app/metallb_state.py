@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,13 +85,13 @@ def state_of(facts: Facts) -> MetallbState:
     services = facts.value(SERVICES)
     if services is None:
         return MetallbState(known=False, speakers={})
-    announced = facts.value(ANNOUNCED)
-    nodes = _announcing(announced or ())
-    balanced = tuple(_balanced(s, nodes) for s in services if s.get("spec", {}).get("type") == "LoadBalancer")
     pods = facts.value(PODS) or ()
+    speakers = {p.get("spec", {}).get("nodeName", ""): _ready(p) for p in _of(pods, "speaker")}
+    announced = facts.value(ANNOUNCED)
+    nodes = _announcing(announced or (), {node for node, ready in speakers.items() if ready})
+    balanced = tuple(_balanced(s, nodes) for s in services if s.get("spec", {}).get("type") == "LoadBalancer")
     named = {name for one in facts.value(ADVERTISEMENTS) or () for name in _advertised(one)}
     pools = [_pool(p, balanced, named) for p in facts.value(POOLS) or ()]
-    speakers = {p.get("spec", {}).get("nodeName", ""): _ready(p) for p in _of(pods, "speaker")}
     return MetallbState(
         known=True,
         installed=bool(pods) or facts.value(WEBHOOK) is not None,
@@ -141,11 +141,13 @@ def _balanced(item: Item, nodes: Mapping[tuple[str, str], str]) -> Balanced:
     )
 
 
-def _announcing(items: Iterable[Item]) -> dict[tuple[str, str], str]:
+def _announcing(items: Iterable[Item], living: Collection[str]) -> dict[tuple[str, str], str]:
+    """The node that announces each Service. What a speaker that is gone said last stands there still, and is not heard."""
     found = {}
     for item in items:
         status = item.get("status") or {}
-        found[status.get("serviceNamespace", ""), status.get("serviceName", "")] = status.get("node", "")
+        if status.get("node") in living:
+            found[status.get("serviceNamespace", ""), status.get("serviceName", "")] = status["node"]
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.addons import named, unlike
+from mlops_infra.phases.addons import moves_soon, named, unlike
 from mlops_infra.render import parse_documents
 
 __all__ = ["CONTROLLER", "NAMESPACE", "SECRET", "WEBHOOK", "WEBHOOK_SERVICE", "objects"]
@@ -69,6 +69,7 @@ def _patch_deployment(deployment: dict[str, Any], cluster: Cluster) -> None:
         raise unlike(_WHAT, f"no image is pinned for {version}; pinned: {', '.join(_DIGESTS)}")
     container["image"] = cluster.ingress.image or f"{_IMAGE}:v{version}@{digest}"
     container["args"].append(f"--shutdown-grace-period={_GRACE}")
+    moves_soon(pod)
     spec["replicas"] = cluster.ingress.replicas
     pod["topologySpreadConstraints"] = [
         {

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlops_infra.core import Phase, Resource, Shell
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.addons import addon_phase, named, unlike
+from mlops_infra.phases.addons import addon_phase, moves_soon, named, unlike
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.render import parse_documents, render
 from mlops_infra.resources import ApiObjects, ApiReady, kubectl_prelude
@@ -41,7 +41,7 @@ def metallb_phase(cluster: Cluster, context: PhaseContext) -> Phase:
 def patched(manifest: bytes) -> tuple[dict[str, Any], ...]:
     """MetalLB's own manifest without the certificate that its controller replaces by one of its own.
 
-    Applied with it, ours and the controller's would undo each other for ever.
+    Applied with it, ours and the controller's would undo each other for ever. The controller leaves a dead node soon.
     """
     documents = copy.deepcopy(parse_documents(manifest.decode()))
     try:
@@ -51,6 +51,7 @@ def patched(manifest: bytes) -> tuple[dict[str, Any], ...]:
             "webhooks"
         ]:
             hook["clientConfig"].pop("caBundle", None)
+        moves_soon(named(documents, "Deployment", "controller", what="MetalLB")["spec"]["template"]["spec"])
     except KeyError as error:
         raise unlike("MetalLB", f"no {error} where it was") from error
     for document in documents:

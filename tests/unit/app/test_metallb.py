@@ -66,7 +66,7 @@ def api(*services: dict[str, Any], **more: Any) -> Facts:
             SERVICES: services,
             POOLS: (pool,),
             ADVERTISEMENTS: ({"spec": {"ipAddressPools": ["default-pool"]}},),
-            ANNOUNCED: ({"status": {"serviceNamespace": "shop", "serviceName": "front", "node": "w-2"}},),
+            ANNOUNCED: ({"status": {"serviceNamespace": "shop", "serviceName": "front", "node": "w-1"}},),
             PODS: (pod("controller", "w-1"), pod("speaker", "w-1"), pod("speaker", "w-2", ready=False)),
             WEBHOOK: {"webhooks": [{"clientConfig": {"caBundle": "eA=="}}]},
             WEBHOOK_PODS: ({"endpoints": [{"conditions": {"ready": True}}]},),
@@ -203,7 +203,7 @@ def test_the_state_says_who_announces_and_what_is_not_well() -> None:
     ]
     assert [(s["name"], s["addresses"], s["node"], s["ports"]) for s in shape["services"]] == [
         ("back", [], "", [80]),
-        ("front", ["10.0.0.105"], "w-2", [80]),
+        ("front", ["10.0.0.105"], "w-1", [80]),
     ]
     assert shape["speakers"] == [{"node": "w-1", "ready": True}, {"node": "w-2", "ready": False}]
     assert shape["webhook"] == {"serves": True, "problem": ""}
@@ -221,6 +221,12 @@ def test_the_state_says_who_announces_and_what_is_not_well() -> None:
 )
 def test_a_webhook_that_cannot_serve_says_why(more: dict[Any, Any], problem: str) -> None:
     assert state_of(api().merged(more)).webhook == problem
+
+
+def test_what_the_speaker_of_a_dead_node_said_last_is_not_believed() -> None:
+    said = [{"status": {"serviceNamespace": "shop", "serviceName": "front", "node": n}} for n in ("w-1", "w-2")]
+    facts = api(service("front", "10.0.0.105")).merged({ANNOUNCED: tuple(said)})
+    assert state_of(facts).services[0].node == "w-1", "the speaker of w-2 is not ready"
 
 
 def test_an_advertisement_without_names_means_all_pools() -> None:

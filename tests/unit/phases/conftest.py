@@ -53,7 +53,7 @@ spec:
 kind: Deployment
 apiVersion: apps/v1
 metadata: {name: controller, namespace: metallb-system}
-spec: {selector: {matchLabels: {app: metallb, component: controller}}}
+spec: {selector: {matchLabels: {app: metallb, component: controller}}, template: {spec: {containers: []}}}
 ---
 kind: DaemonSet
 apiVersion: apps/v1

@@ -32,6 +32,18 @@ def test_the_certificate_that_the_controller_replaces_is_not_declared(context: P
     assert len(made) == 5
 
 
+def test_controllers_leave_a_dead_node_after_half_a_minute(cluster: Cluster, context: PhaseContext) -> None:
+    for made, name in (
+        (patched(context.manifest("metallb")), "controller"),
+        (objects(context.manifest("ingress_nginx"), cluster), "ingress-nginx-controller"),
+    ):
+        tolerated = of(made, "Deployment", name)["spec"]["template"]["spec"]["tolerations"]
+        assert {(t["key"], t["tolerationSeconds"]) for t in tolerated} == {
+            ("node.kubernetes.io/not-ready", 30),
+            ("node.kubernetes.io/unreachable", 30),
+        }
+
+
 def test_pools_have_the_names_of_the_file_and_one_advertisement_for_all(make: Callable[..., Cluster]) -> None:
     made = pools(make(metallb=POOL))
     assert [(o["kind"], o["metadata"]["name"]) for o in made] == [
