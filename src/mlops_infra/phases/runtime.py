@@ -64,7 +64,7 @@ class PodResolvConf:
         return "resolv.conf for pods"
 
     def probes(self) -> frozenset[Probe[Any]]:
-        return frozenset({Stat(_RESOLVED), ReadLink(RESOLV_CONF)})
+        return frozenset({Stat(_RESOLVED), Stat(RESOLV_CONF), ReadLink(RESOLV_CONF)})
 
     def diff(self, facts: Facts) -> Change | None:
         resolved = facts.value(Stat(_RESOLVED)) is not None
