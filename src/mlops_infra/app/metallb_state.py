@@ -142,7 +142,7 @@ def _balanced(item: Item, nodes: Mapping[tuple[str, str], str]) -> Balanced:
 
 
 def _announcing(items: Iterable[Item], living: Collection[str]) -> dict[tuple[str, str], str]:
-    """The node that announces each Service. What a speaker that is gone said last stands there still, and is not heard."""
+    """The node that announces each Service. The last word of a speaker that is gone stands there still."""
     found = {}
     for item in items:
         status = item.get("status") or {}
