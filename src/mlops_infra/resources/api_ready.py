@@ -20,7 +20,7 @@ WAIT_FUNCTIONS = r"""
 left() {
   case $1 in
   Deployment) f='{{.metadata.generation}} {{or .status.observedGeneration 0}} {{.spec.replicas}}'
-    f="$f {{or .status.updatedReplicas 0}} {{or .status.availableReplicas 0}}" ;;
+    f="$f {{or .status.updatedReplicas 0}} {{or .status.availableReplicas 0}} {{or .status.replicas 0}}" ;;
   DaemonSet) f='{{.metadata.generation}} {{or .status.observedGeneration 0}} {{.status.desiredNumberScheduled}}'
     f="$f {{or .status.updatedNumberScheduled 0}} {{or .status.numberAvailable 0}}" ;;
   esac
@@ -31,6 +31,7 @@ left() {
   if [ "$2" -lt "$1" ]; then echo "$name: the change is not taken up yet"
   elif [ "$3" -eq 0 ] && [ "$kind" = DaemonSet ]; then echo "$name: runs on no node"
   elif [ "$4" -lt $(($3 - off)) ]; then echo "$name: $4 of $3 made anew"
+  elif [ "${6:-0}" -gt "$4" ]; then echo "$name: $((${6:-0} - $4)) of the earlier version still stand in"
   elif [ "$5" -lt $(($3 - off)) ]; then echo "$name: $5 of $3 available"
   fi
 }
@@ -141,6 +142,8 @@ def _missing(workload: Manifest, facts: Facts) -> str:
     )
     if not status.get(updated) and (daemons or answer.get("spec", {}).get("replicas", 1)):
         return f"{name}: no pod of the present version"
+    if not daemons and status.get("replicas", 0) > status.get(updated, 0):
+        return f"{name}: pods of an earlier version still stand in"
     if not status.get(available) and (daemons or answer.get("spec", {}).get("replicas", 1)):
         return f"{name}: no pod is available"
     return ""

@@ -48,6 +48,7 @@ def test_what_serves_needs_no_wait_even_with_a_pod_on_a_dead_node() -> None:
         (Unknown("down"), daemons(), "c: known when the cluster is there"),
         (deployment(observedGeneration=1), daemons(), "c: the change is not taken up yet"),
         (deployment(updatedReplicas=0), daemons(), "c: no pod of the present version"),
+        (deployment(replicas=3), daemons(), "c: pods of an earlier version still stand in"),
         (deployment(availableReplicas=0), daemons(), "c: no pod is available"),
         (deployment(), daemons(desiredNumberScheduled=0, updatedNumberScheduled=0), "s: no pod of the present version"),
         (deployment(), daemons(numberAvailable=0), "s: no pod is available"),
