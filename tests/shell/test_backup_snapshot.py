@@ -1,4 +1,4 @@
-"""The snapshot script on a temporary root, with stand-ins for containerd and etcd: what it proves and what it leaves."""
+"""The snapshot script on a temporary root, with stand-ins for containerd and etcd: what it proves, what it leaves."""
 
 from __future__ import annotations
 
