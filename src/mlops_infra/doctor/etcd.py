@@ -67,7 +67,7 @@ def _member(view: View, host: str) -> Verdict:
         return OK
     return Finding(
         "its etcd member does not answer",
-        " ".join(lines.get("status", ()))[:400],
+        " ".join(lines.get("status", ())).strip()[:400] or "endpoint status: no answer within 8 s",
         "it has only just started, cannot write fast enough, or its certificates do not fit",
         on_host(host, "pkill -x etcd"),
     )

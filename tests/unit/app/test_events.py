@@ -1,0 +1,86 @@
+"""Events of one cause are one line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from mlops_infra.app.events import events_shape, fold
+from mlops_infra.ui.console import Style
+from mlops_infra.ui.stream import events_text
+
+NOW = datetime(2026, 11, 23, 12, 10, tzinfo=UTC)
+
+
+def event(name: str, minute: int, message: str = "Back-off restarting", **more: Any) -> dict[str, Any]:
+    at = f"2026-11-23T12:{minute:02}:00Z"
+    return {
+        "type": "Warning",
+        "reason": "BackOff",
+        "message": message,
+        "involvedObject": {"kind": "Pod", "namespace": "shop", "name": name},
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+        **more,
+    }
+
+
+def test_the_same_of_several_pods_is_one_cause() -> None:
+    one = "Back-off restarting failed container web in pod web-7d9f-aaaaa_shop(0f3c2a11-aaaa-4bbb-8ccc-123456789abc)"
+    other = one.replace("aaaaa", "bbbbb").replace("0f3c2a11", "1b2c3d4e")
+    (found,) = fold([event("web-7d9f-aaaaa", 1, one, count=3), event("web-7d9f-bbbbb", 5, other, count=4)])
+    assert found.count == 7
+    assert found.objects == ("pod shop/web-7d9f-bbbbb", "pod shop/web-7d9f-aaaaa")
+    assert (found.first.minute, found.last.minute) == (1, 5)
+    assert found.message == other
+
+
+def test_other_reasons_kinds_and_messages_stay_apart_and_the_newest_is_first() -> None:
+    found = fold([event("a", 1), event("b", 3, "Failed to pull image"), event("c", 2, reason="Killing")])
+    assert [f.last.minute for f in found] == [3, 2, 1]
+
+
+def test_warnings_only() -> None:
+    assert [f.reason for f in fold([event("a", 1), event("b", 2, type="Normal", reason="Pulled")], warnings=True)] == [
+        "BackOff"
+    ]
+
+
+def test_only_what_names_a_host() -> None:
+    of_node = event("w1", 1, involvedObject={"kind": "Node", "name": "w1"}, reason="NodeNotReady")
+    by_kubelet = event("a", 2, source={"component": "kubelet", "host": "w1"})
+    found = fold([of_node, by_kubelet, event("b", 3)], about=["w1"])
+    assert [f.reason for f in found] == ["BackOff", "NodeNotReady"]
+
+
+def test_events_of_the_newer_kind_have_their_time_and_count_elsewhere() -> None:
+    newer = {
+        "type": "Normal",
+        "reason": "Scheduled",
+        "message": None,
+        "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "web"},
+        "eventTime": "2026-11-23T12:01:00.000000Z",
+        "series": {"count": 9, "lastObservedTime": "2026-11-23T12:04:00.000000Z"},
+        "lastTimestamp": None,
+        "firstTimestamp": None,
+    }
+    (found,) = fold([newer])
+    assert (found.first.minute, found.last.minute, found.count) == (1, 4, 9)
+
+
+def test_an_event_without_any_time_is_the_oldest_and_no_error() -> None:
+    found = fold([event("a", 1, firstTimestamp=None, lastTimestamp=None), event("b", 2, "another")])
+    assert [f.message for f in found] == ["another", "Back-off restarting"]
+
+
+def test_the_text_names_how_long_ago_how_often_and_to_whom() -> None:
+    shown = events_text(fold([event(f"p{n}", 9, count=2) for n in range(5)]), NOW, Style())
+    assert "1 m ago  BackOff ×10" in shown
+    assert "and 2 more" in shown
+    assert events_text([], NOW, Style()) == "No events."
+
+
+def test_the_shape_holds_every_object() -> None:
+    shape = events_shape(fold([event(f"p{n}", 9) for n in range(5)]))
+    assert len(shape["events"][0]["objects"]) == 5
