@@ -76,7 +76,7 @@ def source_of(name: str) -> Source:
     known = SOURCES.get(_ALIASES.get(name, name))
     if known is not None:
         return known
-    if not re.fullmatch(r"([a-z0-9.-]+/)?[a-z0-9][a-z0-9.-]*", name):
+    if not re.fullmatch(r"([a-z0-9][a-z0-9.-]*/)?[a-z0-9][a-z0-9.-]*", name):
         raise UsageError(f"{name} is neither a part of the platform nor the name of a pod", remedy=_remedy())
     space, _, pod = name.rpartition("/")
     return _pods(f"{space or '*'}_{pod}*/*")

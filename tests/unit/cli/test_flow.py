@@ -204,8 +204,10 @@ def test_plan_in_json_is_one_object_with_the_documented_shape(
     assert set(change) == {"resource", "title", "kind", "reason", "diff", "disruptive", "handlers"}
 
 
-def test_status_in_json_has_the_documented_shape(there: FakePlatform, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["status", "--json"]) == 0
+def test_a_parts_status_in_json_has_the_documented_shape(
+    there: FakePlatform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["lb", "status", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {
         *("cluster", "endpoint", "endpoint_address", "versions", "nodes", "lb", "etcd", "orphans"),
         *("kubeconfig", "stats_user", "stats_password_in", "problems", "notes"),

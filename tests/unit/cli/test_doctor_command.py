@@ -1,0 +1,120 @@
+"""`doctor`, `explain`, `status`, `logs` and `events` on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from mlops_infra.app import doctor as use
+from mlops_infra.app import picture as picture_module
+from mlops_infra.app import platform as platform_module
+from mlops_infra.app.metallb_state import MetallbState
+from mlops_infra.app.picture import Picture
+from mlops_infra.app.status import Status
+from mlops_infra.cli import main as cli
+from mlops_infra.core.secret import MASK
+from mlops_infra.doctor.check import Finding, Severity
+from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis
+
+BEGIN_KEY = "-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----"
+SICK = Diagnosed("cri.up", Severity.ERROR, "m2", Finding("containerd is stopped", BEGIN_KEY, "why", "do it"))
+ADVICE = Diagnosed("backup.none", Severity.WARNING, "", Finding("there is no backup yet"))
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    asked: list[Any] = []
+
+    @contextmanager
+    def open_platform(what: Any, **_: Any) -> Iterator[object]:
+        asked.append(what)
+        yield object()
+
+    monkeypatch.setattr(platform_module, "open_platform", open_platform)
+    return asked
+
+
+def found(monkeypatch: pytest.MonkeyPatch, diagnosis: Diagnosis) -> list[Any]:
+    wanted: list[Any] = []
+
+    def examine(_: object, only: Any) -> Diagnosis:
+        wanted.append(only)
+        return diagnosis
+
+    monkeypatch.setattr(use, "examine", examine)
+    return wanted
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "code"),
+    [
+        (Diagnosis((), hosts=2), 0),
+        (Diagnosis((), (ADVICE,), hosts=2), 0),
+        (Diagnosis((SICK,), hosts=2), 2),
+        (Diagnosis((SICK,), hosts=2, unreachable=("a",)), 3),
+        (Diagnosis((), hosts=2, unreachable=("a", "b")), 4),
+    ],
+)
+def test_the_exit_code_is_the_diagnosis(monkeypatch: pytest.MonkeyPatch, diagnosis: Diagnosis, code: int) -> None:
+    found(monkeypatch, diagnosis)
+    assert cli.run(["doctor"]) == code
+
+
+def test_json_has_findings_first_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found(monkeypatch, Diagnosis((SICK,), (ADVICE,), hosts=2))
+    assert cli.run(["doctor", "--json"]) == 2
+    text = capsys.readouterr().out
+    answer = json.loads(text)
+    assert answer["findings"][0]["check"] == "cri.up"
+    assert answer["findings"][0]["evidence"] == MASK
+    assert answer["advice"][0]["brief"] == "there is no backup yet"
+    assert "EC PRIVATE" not in text
+
+
+def test_only_and_limit_reach_the_examination(monkeypatch: pytest.MonkeyPatch, opened: list[Any]) -> None:
+    wanted = found(monkeypatch, Diagnosis((), hosts=1))
+    assert cli.run(["doctor", "--only", "etcd", "--limit", "m1"]) == 0
+    assert all(i.startswith("etcd.") for i in wanted[0])
+    assert opened[0].limit == ("m1",)
+
+
+def test_only_of_what_is_not_there_is_wrong_usage(opened: list[Any]) -> None:
+    assert cli.run(["doctor", "--only", "moon"]) == 64
+    assert opened == []
+
+
+def test_explain_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["explain"]) == 0
+    assert "etcd.quorum" in capsys.readouterr().out
+    assert cli.run(["explain", "etcd.quorum", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"].endswith("?")
+    assert cli.run(["explain", "etcd.moon"]) == 64
+
+
+@pytest.mark.parametrize(("unreachable", "code"), [((), 0), (("a",), 3), (("a", "b"), 4)])
+def test_status_tells_silent_hosts_by_its_code_and_leaves_findings_to_the_doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unreachable: tuple[str, ...], code: int
+) -> None:
+    status = Status("c", "api.c.internal:6443", "10.0.0.20", {}, (), (), ())
+    diagnosis = Diagnosis((SICK,), hosts=2, unreachable=unreachable)
+    made = Picture(datetime.now(UTC), status, diagnosis, (), MetallbState(known=False, speakers={}))
+    monkeypatch.setattr(picture_module, "picture_of", lambda platform: made)
+    assert cli.run(["status"]) == code
+    assert "error m2: containerd is stopped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", [["status", "--watch", "--json"], ["logs", "etcd", "-f", "--json"]])
+def test_what_never_ends_has_no_json(line: list[str]) -> None:
+    assert cli.run(line) == 64
+
+
+@pytest.mark.parametrize("line", [["logs", "../x"], ["logs", "etcd", "--since", "soon"]])
+def test_wrong_words_are_wrong_usage(line: list[str]) -> None:
+    assert cli.run(line) == 64
