@@ -61,12 +61,13 @@ def test_a_backup_is_proved_and_complete(platform: PlatformLab, made: dict[str, 
 
 
 def test_it_is_taken_from_a_follower(platform: PlatformLab, made: dict[str, Any]) -> None:
-    leaders = [
-        m for m in MASTERS
-        if json.loads(platform.on(m, "curl -s http://127.0.0.1:2381/metrics | "
-                              "awk '/^etcd_server_is_leader /{print $2}'") or "0")
-    ]  # fmt: skip
-    assert leaders and made["host"] not in leaders
+    asking = (
+        "exec 3<>/dev/tcp/127.0.0.1/2381; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; "
+        "grep -a '^etcd_server_is_leader ' <&3"
+    )
+    said = {master: platform.on(master, f'bash -c "{asking}"').split() for master in MASTERS}
+    assert {words[-1] for words in said.values()} == {"0", "1"}, said
+    assert said[made["host"]][-1] == "0"
 
 
 def test_whole_bundles_verify_and_damaged_ones_are_refused(
