@@ -302,6 +302,7 @@ NETWORK: tuple[Check, ...] = (
         scope="cluster",
         api=_api(METALLB_CONTROLLER, METALLB_SPEAKER),
         depends_on=(*_NODE_BEHIND, "cni.flannel", "dns.cluster"),
+        claims=("^ready:MetalLB$",),
     ),
     Check(
         "metallb.speaker",
@@ -344,6 +345,7 @@ NETWORK: tuple[Check, ...] = (
         scope="cluster",
         api=_api(INGRESS),
         depends_on=(*_NODE_BEHIND, "cni.flannel", "dns.cluster"),
+        claims=("^ready:.*ingress controller$",),
     ),
     Check(
         "ingress.address",

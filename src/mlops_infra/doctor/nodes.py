@@ -116,6 +116,7 @@ NODE: tuple[Check, ...] = (
         roles=NODES,
         api=_api,
         depends_on=("host.disk", "cri.up", "cri.config", "kubelet.config", "kubelet.up", "kubelet.cert", "api.lb"),
+        claims=("^nodes:ready$",),
         needs_answer=False,
     ),
     Check(

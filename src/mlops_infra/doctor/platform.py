@@ -51,7 +51,20 @@ def plan_drift(claimed: Callable[[Change], bool]) -> Check:
         "What `mlops-infra plan` would show, without what other checks tell in their own words.",
         scope="cluster",
         plan=True,
-        depends_on=("platform.half", "host.packages", "cri.up", "kubelet.up", "lb.haproxy", "api.none", "node.ready"),
+        depends_on=(
+            "platform.half",
+            "host.packages",
+            "cri.up",
+            "kubelet.up",
+            "lb.haproxy",
+            "api.none",
+            "node.ready",
+            "cni.flannel",
+            "metallb.controller",
+            "metallb.speaker",
+            "metallb.pool",
+            "ingress.up",
+        ),
     )
 
 

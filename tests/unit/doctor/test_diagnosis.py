@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sick import ABSENT, RESTARTING, STOPPED, Platform, cluster_of, daemon, node
+from sick import ABSENT, RESTARTING, STOPPED, Platform, cluster_of, daemon, deployment, node
 
 from mlops_infra.app.doctor import chosen_checks, diagnosis_shape, explained, questions_of
 from mlops_infra.core import API, UNKNOWN, Phase, Step
@@ -64,6 +64,17 @@ class TestFolding:
             "svc.kubeproxy",
             "metallb.speaker",
         }
+
+    def test_a_part_that_is_not_ready_is_told_by_its_own_check_and_not_as_drift(self, sick: Platform) -> None:
+        sick.api[p.INGRESS] = deployment(0)
+        sick.drift(API, "ready:NGINX ingress controller", "nodes:ready")
+        assert sick.said == [("ingress.up", "")]
+
+    def test_a_deleted_part_takes_its_drift_along(self, sick: Platform) -> None:
+        sick.api[p.METALLB_SPEAKER] = ABSENT
+        sick.drift(API, "api:MetalLB")
+        assert sick.only.check == "metallb.speaker"
+        assert [f.check for f in sick.only.follows] == ["plan.drift"]
 
     def test_a_warning_is_never_the_cause_of_what_is_broken(self, sick: Platform) -> None:
         sick.say("m2", p.MACHINE, "disk", "/dev/sda 1000000 900000 100000 90% /")
