@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
 import re
+import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -27,12 +29,21 @@ class SigningKey:
     home: Path
 
     def _gpg(self, *arguments: str, stdin: bytes = b"", what: str) -> bytes:
-        return run(
-            ["gpg", "--homedir", self.home, "--batch", "--no-tty", "--quiet", *arguments],
-            stdin=stdin,
-            what=what,
-            deadline=120,
-        )
+        with self._short_home() as home:
+            return run(
+                ["gpg", "--homedir", home, "--batch", "--no-tty", "--quiet", *arguments],
+                stdin=stdin,
+                what=what,
+                deadline=120,
+            )
+
+    @contextlib.contextmanager
+    def _short_home(self) -> Iterator[Path]:
+        """The home under a short name: the agent's sockets lie in it, and their paths have 107 characters at most."""
+        with tempfile.TemporaryDirectory(prefix="gpg-") as directory:
+            link = Path(directory) / "h"
+            link.symlink_to(self.home)
+            yield link
 
     def ensure(self) -> str:
         """The key's fingerprint; the key is made when there is none."""
@@ -74,7 +85,8 @@ class SigningKey:
 
     def close(self) -> None:
         """Ends the agent that gpg started for this home."""
-        run(["gpgconf", "--homedir", self.home, "--kill", "gpg-agent"], what="end the signing agent", deadline=30)
+        with self._short_home() as home:
+            run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], what="end the signing agent", deadline=30)
 
 
 def packages_index(directory: Path, digests: dict[str, str] | None = None) -> str:
