@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,10 @@ needs_gpg = pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not i
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SigningKey]:
-    made = SigningKey(tmp_path_factory.mktemp("k") / "gnupg")
+def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    made = SigningKey(tmp_path_factory.mktemp("k") / ("long" * 30) / "gnupg")
     made.ensure()
-    yield made
-    made.close()
+    return made
 
 
 def deb(directory: Path, name: str, version: str = "1") -> Path:

@@ -39,11 +39,17 @@ class SigningKey:
 
     @contextlib.contextmanager
     def _short_home(self) -> Iterator[Path]:
-        """The home under a short name: the agent's sockets lie in it, and their paths have 107 characters at most."""
+        """The home under a short name: the agent's sockets lie in it, and their paths have 107 characters at most.
+
+        The agent that gpg starts knows the home by this name alone, and ends with it.
+        """
         with tempfile.TemporaryDirectory(prefix="gpg-") as directory:
             link = Path(directory) / "h"
             link.symlink_to(self.home)
-            yield link
+            try:
+                yield link
+            finally:
+                run(["gpgconf", "--homedir", link, "--kill", "gpg-agent"], what="end the signing agent", deadline=30)
 
     def ensure(self) -> str:
         """The key's fingerprint; the key is made when there is none."""
@@ -82,11 +88,6 @@ class SigningKey:
             stdin=text,
             what="sign a Release file",
         )
-
-    def close(self) -> None:
-        """Ends the agent that gpg started for this home."""
-        with self._short_home() as home:
-            run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], what="end the signing agent", deadline=30)
 
 
 def packages_index(directory: Path, digests: dict[str, str] | None = None) -> str:

@@ -102,7 +102,6 @@ def build_mirror(
         for codename in plan.codenames:
             check_repository(layout.repository(codename).directory)
         fingerprint = layout.signing_key.ensure()
-        layout.signing_key.close()
         layout.write_note(_note(layout, plan, chosen, fingerprint))
         say(f"mirror ready in {directory} after {time.monotonic() - began:.0f} s")
     return facts_of(directory)

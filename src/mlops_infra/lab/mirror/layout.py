@@ -56,11 +56,8 @@ class MirrorLayout:
         """Signs the repository with the mirror's key, made when there is none, and puts the public key beside it."""
         key = self.signing_key
         key.ensure()
-        try:
-            repository.sign(key)
-            self.key_file.write_bytes(key.armoured())
-        finally:
-            key.close()
+        repository.sign(key)
+        self.key_file.write_bytes(key.armoured())
 
     def note(self) -> dict[str, Any]:
         """What mirror.json says; empty when there is no finished mirror."""
