@@ -133,7 +133,6 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SigningKey]:
     made = SigningKey(tmp_path_factory.mktemp("k") / "gnupg")
     made.ensure()
     yield made
-    made.close()
 
 
 def release(parts: dict[str, bytes]) -> bytes:
