@@ -236,6 +236,13 @@ def _through(view: View, _: str) -> Verdict:
             on_host(view.a_master, "kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz?verbose"),
             severity=Severity.ERROR,
         )
+    if failed and any("verify error" in words or "verify failed" in words for words in failed.values()):
+        return Finding(
+            f"the certificate that the API shows at {endpoint} is not accepted",
+            evidence,
+            "a server behind the load balancer shows a certificate that has ended or is of another CA",
+            on_host(view.a_master, "kubeadm certs check-expiration"),
+        )
     if failed:
         return Finding(
             f"the API cannot be reached through {endpoint} from {', '.join(failed)}",
@@ -339,7 +346,7 @@ API_LB = Check(
     scope="cluster",
     needs=_endpoint_needs,
     outside=True,
-    depends_on=("api.server", "api.none", "lb.haproxy", "lb.config", "host.sysctl"),
+    depends_on=("cert.expiry", "api.server", "api.none", "lb.haproxy", "lb.config", "host.sysctl"),
 )
 
 CONTROLLERS = Check(

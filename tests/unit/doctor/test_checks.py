@@ -323,6 +323,12 @@ class TestThoseThatNeedMoreWords:
         assert {f.check for f in sick.findings} == {"cluster.config"}
         assert any("kubernetesVersion is v1.30.0" in f.finding.brief for f in sick.findings)
 
+    def test_an_ended_certificate_is_also_why_nodes_refuse_the_endpoint(self, sick: Platform) -> None:
+        ended(sick, "m3", APISERVER)
+        sick.of_kubelet("w1", "endpoint", "verify error:num=10:certificate has expired")
+        assert (sick.only.check, sick.only.host) == ("cert.expiry", "m3")
+        assert [f.check for f in sick.only.follows] == ["api.lb"]
+
 
 class TestAdvice:
     def test_advice_is_no_finding_and_never_changes_the_exit_code(self, sick: Platform) -> None:
