@@ -136,12 +136,7 @@ def _kube_proxy(view: View, _: str) -> Verdict:
         KUBE_PROXY,
         "kube-proxy",
         container="kube-proxy",
-        remedy=on_host(
-            view.a_master,
-            "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap kubeadm-config -o "
-            "jsonpath={.data.ClusterConfiguration} >/run/mlops-infra-kubeadm.yaml && "
-            "kubeadm init phase addon kube-proxy --config /run/mlops-infra-kubeadm.yaml",
-        ),
+        remedy=_addon(view, "kube-proxy"),
     )
     if verdict is not OK:
         return verdict
@@ -162,18 +157,18 @@ def _kube_proxy(view: View, _: str) -> Verdict:
 
 
 def _dns(view: View, _: str) -> Verdict:
-    return _deployment(
-        view,
-        COREDNS,
-        "CoreDNS",
-        on_host(
-            view.a_master,
-            "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap kubeadm-config -o "
-            "jsonpath={.data.ClusterConfiguration} >/run/mlops-infra-kubeadm.yaml && "
-            "kubeadm init phase addon coredns --config /run/mlops-infra-kubeadm.yaml",
-        ),
-        replicas=2,
-    )
+    return _deployment(view, COREDNS, "CoreDNS", _addon(view, "coredns"), replicas=2)
+
+
+def _addon(view: View, name: str) -> str:
+    """kubeadm makes its add-on again, with what the cluster still knows of the settings it was made with."""
+    read = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap"
+    config = "/run/mlops-infra-kubeadm.yaml"
+    script = f"{{ {read} kubeadm-config -o jsonpath={{.data.ClusterConfiguration}}"
+    if name == "kube-proxy":
+        # Without its own part kubeadm would go back to defaults.
+        script += f'; printf "\\n---\\n"; {read} kube-proxy -o go-template="{{{{index .data \\"config.conf\\"}}}}"'
+    return on_host(view.a_master, f"{script}; }} >{config} && kubeadm init phase addon {name} --config {config}")
 
 
 def _installed(view: View, probe: ApiObject, what: str) -> Skipped | Mapping[str, Any]:
