@@ -70,3 +70,12 @@ def _skip_where_no_lab_can_be() -> None:
     missing = [program for program in NEEDED if shutil.which(program) is None]
     if missing and not os.environ.get("CI"):
         pytest.skip(f"not installed: {', '.join(missing)} (mlops-infra lab up --install)")
+
+
+FIRST = ("test_lab_hosts.py", "test_platform.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The life of the platform begins with bare hosts: its first chapters come before those that take it as built."""
+    order = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)) if item.path.parent.name == "lab" else -1)
