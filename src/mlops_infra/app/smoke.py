@@ -1,6 +1,6 @@
 """`smoke`: a namespace of its own with a pod on every worker, asked from inside and from outside, and taken away.
 
-The pods run CoreDNS's image, which every kubeadm platform has (docs/decisions/0008): its metrics page, which names the
+The pods run CoreDNS's image, which every kubeadm platform has (docs/decisions/0007): its metrics page, which names the
 test's random zone, is what is asked for. Questions from inside are put in the pods' network namespaces, with the hosts'
 own bash.
 """
