@@ -318,8 +318,14 @@ def _give_up(late: threading.Event, sock: Any) -> None:
 
 
 def close_quietly(connection: fabric.Connection) -> None:
+    """Nothing that is closed late or twice is anybody's concern."""
+    agent = getattr(connection.client, "_agent", None)
     with contextlib.suppress(Exception):
         connection.client.close()
+    # paramiko leaves its socket to the agent open when the transport is gone already, or ends with an error.
+    if agent is not None:
+        with contextlib.suppress(Exception):
+            agent.close()
 
 
 def _read_ssh_config(path: Path | None) -> paramiko.SSHConfig | None:
