@@ -139,6 +139,7 @@ def test_ctrl_c_leaves_nothing_here_or_there(platform: PlatformLab, made: dict[s
     wait_for(lambda: leftovers(platform) == "", 60)
 
 
+@pytest.mark.long
 def test_without_a_quorum_and_without_an_api_it_is_taken_all_the_same(platform: PlatformLab) -> None:
     platform("lab", "fail", "power", "master-2", "master-3")
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from platform_lab import PlatformLab, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500), pytest.mark.long]
 
 Strike = Callable[[PlatformLab], object]
 
