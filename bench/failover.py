@@ -66,7 +66,7 @@ def main() -> int:
 
 def _settle(lab: Lab) -> None:
     lab.wait_ready()
-    lab.product("--lab", "up", "--yes")
+    lab.product("--lab", "up", "--yes", "--no-smoke")
 
 
 if __name__ == "__main__":

@@ -65,14 +65,14 @@ def bare(lab: Lab) -> int:
     lab.everywhere(VERBOSE)
     began = time.monotonic()
     started = time.time()
-    report = lab.product_json("--lab", "up", "--yes")
+    report = lab.product_json("--lab", "up", "--yes", "--no-smoke")
     whole = time.monotonic() - began
     lab.wait_ready()
     ready = time.monotonic() - began
     fresh = _sessions(lab)
-    lab.product("--lab", "up", "--yes")
+    lab.product("--lab", "up", "--yes", "--no-smoke")
     settled = _sessions(lab)
-    lab.product("--lab", "up", "--yes")
+    lab.product("--lab", "up", "--yes", "--no-smoke")
     noop = {host: count - settled[host] for host, count in _sessions(lab).items()}
     journal = _journal(lab, report["run"])
     publish(
@@ -253,7 +253,7 @@ def _by_product(lab: Lab) -> tuple[float, list[dict[str, Any]], int]:
     log = lab.directory / "up.log"
     log.unlink(missing_ok=True)
     began = time.monotonic()
-    one = run([PROGRAM, "--lab", "up", "--yes"], cwd=lab.directory, log=log)
+    one = run([PROGRAM, "--lab", "up", "--yes", "--no-smoke"], cwd=lab.directory, log=log)
     if one.rc:
         print(log.read_text()[-3000:])
     else:

@@ -128,6 +128,8 @@ def _pyinfra_inventory(settings: dict[str, dict[str, Any]], groups: dict[str, tu
                 "ssh_user": one["ansible_user"],
                 "ssh_key": one["ansible_ssh_private_key_file"],
                 "ssh_strict_host_key_checking": "off",
+                # Of its own: pyinfra keeps what it has seen, and a lab made anew has other keys.
+                "ssh_known_hosts_file": "/dev/null",
                 "_sudo": True,
             }
             told.append((name, data))

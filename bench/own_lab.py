@@ -102,7 +102,7 @@ class Lab:
 
     def ensure_platform(self) -> None:
         """The platform is up and a further `up` finds nothing to do."""
-        self.product("--lab", "up", "--yes")
+        self.product("--lab", "up", "--yes", "--no-smoke")
         self.wait_ready()
 
 

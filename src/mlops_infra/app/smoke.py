@@ -47,7 +47,7 @@ from mlops_infra.transport.errors import explain
 __all__ = ["Smoke", "run_smoke"]
 
 LABEL = "app.kubernetes.io/managed-by=mlops-infra-smoke"
-PATIENCE = 8
+PATIENCE = 30
 """Seconds that one question is repeated."""
 START = 45
 """Seconds that pods have to start and a Service to get its address."""
