@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paramiko import Agent, PKey
+from paramiko import Agent, AgentKey, PKey
 from paramiko.ssh_exception import PasswordRequiredException, SSHException
 
 from mlops_infra.transport.errors import KeyFileProblem
@@ -16,17 +18,30 @@ __all__ = ["Identities"]
 
 
 class Identities:
-    """Private keys by path, each read and checked once for all hosts."""
+    """Private keys by path, each read and checked once for all hosts.
+
+    A key that an agent holds is asked for anew by each host: it signs over a connection of its own, and two threads on
+    one would take one another's answers.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._keys: dict[Path, PKey] = {}
 
-    def login(self, target: Target, configured: tuple[Path, ...] = ()) -> dict[str, Any]:
-        """The keyword arguments of `SSHClient.connect` that decide about keys.
+    @contextlib.contextmanager
+    def login(self, target: Target, configured: tuple[Path, ...] = ()) -> Iterator[dict[str, Any]]:
+        """The keyword arguments of `SSHClient.connect` that decide about keys, good until the end of the block.
 
         `configured`: IdentityFile lines of ~/.ssh/config, used where cluster.yaml names none. Raises KeyFileProblem.
         """
+        words = self._words(target, configured)
+        try:
+            yield words
+        finally:
+            if isinstance(key := words.get("pkey"), AgentKey) and isinstance(key.agent, Agent):
+                key.agent.close()
+
+    def _words(self, target: Target, configured: tuple[Path, ...]) -> dict[str, Any]:
         alone = {"allow_agent": False, "look_for_keys": False}
         if target.identity is not None:
             return {**alone, "pkey": self._key(target, target.identity)}
@@ -37,9 +52,10 @@ class Identities:
 
     def _key(self, target: Target, path: Path) -> PKey:
         with self._lock:
-            if path not in self._keys:
-                self._keys[path] = _load(target, path)
-            return self._keys[path]
+            found = self._keys.get(path) or _load(target, path)
+            if not isinstance(found, AgentKey):
+                self._keys[path] = found
+            return found
 
 
 def _load(target: Target, path: Path) -> PKey:
@@ -73,7 +89,11 @@ def _from_agent(path: Path) -> PKey | None:
         _, blob, *_ = Path(f"{path}.pub").read_text().split()
     except (OSError, ValueError):
         return None
-    return next((key for key in Agent().get_keys() if key.get_base64() == blob), None)
+    agent = Agent()
+    found: PKey | None = next((key for key in agent.get_keys() if key.get_base64() == blob), None)
+    if found is None:
+        agent.close()
+    return found
 
 
 def _problem(target: Target, path: Path, what: str, remedy: str) -> KeyFileProblem:

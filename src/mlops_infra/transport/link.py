@@ -104,14 +104,14 @@ class Links:
     def open(self, target: Target) -> fabric.Connection:
         """A live connection within the target's connect_timeout. Raises a TransportError."""
         target, keys = self._configured(target)
-        login = self._identities.login(target, keys)
-        until = time.monotonic() + target.connect_timeout
-        try:
-            return self._persistent(target, login, until)
-        except HostKeyChanged as error:
-            if not target.host_key:
-                raise
-            return self._other_types(target, login, until, error)
+        with self._identities.login(target, keys) as login:
+            until = time.monotonic() + target.connect_timeout
+            try:
+                return self._persistent(target, login, until)
+            except HostKeyChanged as error:
+                if not target.host_key:
+                    raise
+                return self._other_types(target, login, until, error)
 
     def _other_types(
         self, target: Target, login: dict[str, Any], until: float, first: HostKeyChanged
