@@ -23,6 +23,7 @@ from mlops_infra.core import (
 from mlops_infra.doctor import scripts
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
+from mlops_infra.phases.ready import NODES
 
 __all__ = [
     "BACKENDS",
@@ -84,7 +85,6 @@ perl -MIO::Socket::UNIX -e '
   print $s "show stat\\n"; $s->flush; print while <$s>;'""",
 )
 
-NODES = ApiList("nodes")
 CSRS = ApiList("certificatesigningrequests")
 FLANNEL = ApiObject("apps/v1", "DaemonSet", "kube-flannel-ds", "kube-flannel")
 KUBE_PROXY = ApiObject("apps/v1", "DaemonSet", "kube-proxy", "kube-system")

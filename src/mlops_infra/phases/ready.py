@@ -10,7 +10,7 @@ from mlops_infra.core import API, ApiList, Change, Facts, FailurePolicy, Kind, P
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 
-__all__ = ["NodesReady", "ready_phase"]
+__all__ = ["NODES", "NodesReady", "ready_phase"]
 
 NAME = "ready"
 NODES = ApiList("nodes")
