@@ -75,7 +75,8 @@ def _cause(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Events with the same reason and message but for names, numbers and ids, of the same kind and namespace."""
     involved = event.get("involvedObject") or {}
     message = event.get("message") or ""
-    for name in {involved.get("name", ""), (involved.get("name") or "").rpartition("-")[0]}:
+    whole = involved.get("name") or ""
+    for name in (whole, whole.rpartition("-")[0]):  # the longer first: the other is its beginning
         message = message.replace(name, "·") if len(name) > 3 else message
     message = re.sub(r"\b[0-9a-f]{8,}(-[0-9a-f]{4,})*\b|\d+(\.\d+)*", "·", message)
     return involved.get("kind", ""), involved.get("namespace", ""), event.get("reason") or "", message
