@@ -11,7 +11,6 @@ from mlops_infra.app.inputs import STATS_PASSWORD
 from mlops_infra.app.kubeconfig import CLUSTER_CA
 from mlops_infra.core import (
     API,
-    Command,
     Facts,
     HostProblem,
     Probe,
@@ -25,20 +24,13 @@ from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
 from mlops_infra.phases.kubeadm_config import endpoint_port
+from mlops_infra.phases.lb import BACKENDS
 from mlops_infra.phases.ready import NODES
 
 __all__ = ["Backend", "Balancer", "Member", "Node", "Status", "parse_backends", "status_of", "status_questions"]
 
 HAPROXY = Unit("haproxy.service")
 ETCD_MANIFEST = Stat("/etc/kubernetes/manifests/etcd.yaml")
-# Perl is an essential package of Debian and Ubuntu; socat and a password on a command line are not needed this way.
-BACKENDS = Command(
-    "haproxy-stat",
-    """test -S /run/haproxy/admin.sock || exit 3
-perl -MIO::Socket::UNIX -e '
-  my $s = IO::Socket::UNIX->new(Peer => "/run/haproxy/admin.sock") or exit 4;
-  print $s "show stat\\n"; $s->flush; print while <$s>;'""",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from mlops_infra.core import (
 from mlops_infra.doctor import scripts
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
+from mlops_infra.phases.lb import BACKENDS
 from mlops_infra.phases.ready import NODES
 
 __all__ = [
@@ -76,14 +77,6 @@ MACHINE = Command("doctor-machine", scripts.machine(), timeout=15)
 CERTIFICATES = Command("doctor-certificates", scripts.certificates(), timeout=15)
 CONTAINERS = Command("doctor-containers", scripts.CONTAINERS, timeout=10)
 BALANCER = Command("doctor-balancer", scripts.balancer(), timeout=15)
-# Perl is an essential package of Debian and Ubuntu; socat and a password on a command line are not needed this way.
-BACKENDS = Command(
-    "haproxy-stat",
-    """test -S /run/haproxy/admin.sock || exit 3
-perl -MIO::Socket::UNIX -e '
-  my $s = IO::Socket::UNIX->new(Peer => "/run/haproxy/admin.sock") or exit 4;
-  print $s "show stat\\n"; $s->flush; print while <$s>;'""",
-)
 
 CSRS = ApiList("certificatesigningrequests")
 FLANNEL = ApiObject("apps/v1", "DaemonSet", "kube-flannel-ds", "kube-flannel")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from mlops_infra.core import Phase, Resource, Step, StepId
+from mlops_infra.core import Command, Phase, Resource, Step, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.vip import vip_resources
 from mlops_infra.render import render
 from mlops_infra.resources import File, Packages, UnitState, daemon_reload, reload_unit
 
-__all__ = ["haproxy_config", "lb_phase"]
+__all__ = ["BACKENDS", "haproxy_config", "lb_phase"]
 
 NAME = "lb"
 MASTER_PORT = 6443
 """The port of the API servers themselves; `lb.api_port` is the load balancer's."""
+# Perl is an essential package of Debian and Ubuntu; socat and a password on a command line are not needed this way.
+BACKENDS = Command(
+    "haproxy-stat",
+    """test -S /run/haproxy/admin.sock || exit 3
+perl -MIO::Socket::UNIX -e '
+  my $s = IO::Socket::UNIX->new(Peer => "/run/haproxy/admin.sock") or exit 4;
+  print $s "show stat\\n"; $s->flush; print while <$s>;'""",
+)
 
 
 def lb_phase(cluster: Cluster, context: PhaseContext) -> Phase:
