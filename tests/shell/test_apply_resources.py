@@ -303,6 +303,18 @@ printf 'annotations:\\n  kubeadm.kubernetes.io/kube-apiserver.advertise-address.
 """
 
 
+def test_an_api_server_that_is_not_ready_yet_is_waited_for(sandbox: Sandbox) -> None:
+    sandbox.run(KUBECTL)
+    sandbox.run(
+        "sed -i '2i case $* in *readyz*) echo x >>/tmp/asked; [ \"$(wc -l </tmp/asked)\" -gt 2 ]; exit ;; esac' "
+        "/usr/local/bin/kubectl"
+    )
+    change = ApiObjects("things", ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}},)).diff(Facts())
+    assert change is not None
+    assert sandbox.send(sandbox.batch(change)).ok
+    assert sandbox.run("wc -l </tmp/asked").strip() == "3"
+
+
 def test_objects_are_applied_by_the_masters_own_api_server_and_by_standard_input(sandbox: Sandbox) -> None:
     sandbox.run(KUBECTL)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "system"}}
@@ -313,6 +325,7 @@ def test_objects_are_applied_by_the_masters_own_api_server_and_by_standard_input
     applied = [json.loads(line) for line in sandbox.run("cat /tmp/applied").splitlines()]
     assert applied == [namespace, secret]
     calls = sandbox.run("cat /tmp/kubectl.log").splitlines()
-    assert len(calls) == 2
-    assert all("--server=https://10.0.0.1:6443 apply --server-side" in call for call in calls)
+    assert len(calls) == 4
+    assert all("--server=https://10.0.0.1:6443 --request-timeout=5s get --raw=/readyz" in call for call in calls[::2])
+    assert all("--server=https://10.0.0.1:6443 apply --server-side" in call for call in calls[1::2])
     assert not any("hush" in call for call in calls)

@@ -21,6 +21,19 @@ OWN_SERVER = (
 KUBECTL = "kubectl --kubeconfig={} ${{server:+--server=https://$server}}"
 """A call after OWN_SERVER; its one blank is the quoted kubeconfig."""
 
+_APPLY = f"apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts"
+_PATIENCE = 60
+_LONGEST = _PATIENCE * 6
+"""Seconds that waiting for the API server can take: each question may hang for five."""
+# After a power cut the API server answers before etcd has a leader: what is applied then fails, a moment later works.
+_SERVES = """\
+tries=0
+until {kubectl} --request-timeout=5s get --raw=/readyz >/dev/null 2>&1; do
+  tries=$((tries + 1)); [ "$tries" -lt {patience} ] || break
+  sleep 1
+done
+"""
+
 
 def apply_actions(
     title: str, manifests: tuple[Mapping[str, Any], ...], kubeconfig: str, deadline: int
@@ -29,14 +42,15 @@ def apply_actions(
     first = tuple(m for m in manifests if m["kind"] in {"Namespace", "CustomResourceDefinition"})
     rest = tuple(m for m in manifests if m not in first)
     kubectl = KUBECTL.format(quote(kubeconfig))
-    apply = f"{OWN_SERVER}{kubectl} apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts -f -\n"
-    actions = []
+    serves = _SERVES.format(kubectl=kubectl, patience=_PATIENCE)
+    apply = f"{OWN_SERVER}{serves}{kubectl} {_APPLY} -f -\n"
+    actions, longest = [], deadline + _LONGEST
     if first:
         crds = " ".join(quote(f"crd/{m['metadata']['name']}") for m in first if m["kind"] != "Namespace")
         wait = f"{kubectl} wait --for=condition=Established --timeout={deadline}s {crds}\n" if crds else ""
-        actions.append(Shell(f"apply namespaces and types of {title}", apply + wait, deadline, _listed(first)))
+        actions.append(Shell(f"apply namespaces and types of {title}", apply + wait, longest, _listed(first)))
     if rest:
-        actions.append(Shell(f"apply {title}", apply, deadline, _listed(rest)))
+        actions.append(Shell(f"apply {title}", apply, longest, _listed(rest)))
     return tuple(actions)
 
 
