@@ -50,8 +50,11 @@ def test_the_api_is_checked_by_readyz_over_tls_and_a_dead_servers_sessions_end(
 ) -> None:
     text = haproxy_config(cluster, context)
     backend = text.split("\nbackend api\n")[1].split("\n\n")[0]
-    for wanted in ("uri /readyz", "check-ssl", "on-marked-down shutdown-sessions", "balance roundrobin"):
+    for wanted in ("uri /readyz", "check-ssl", "tcp-ut 3s", "balance roundrobin"):
         assert wanted in backend
+    for wanted in ("option srvtcpka", "srvtcpka-idle 5s", "srvtcpka-intvl 1s", "srvtcpka-cnt 3"):
+        assert f"\n  {wanted}\n" in text
+    assert "on-marked-down" not in "".join(line for line in text.splitlines() if not line.strip().startswith("#"))
     for master in cluster.hosts.masters:
         assert f"server {master.name} {master.address}:6443" in backend
 
