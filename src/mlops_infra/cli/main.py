@@ -58,6 +58,7 @@ COMMANDS: dict[str, Entry] = {
         Entry("logs", "Show the log of a part of the platform, or of a pod.", _PLATFORM, network=True),
         Entry("events", "Show the cluster's events, newest first, folded by cause.", _PLATFORM, network=True),
         Entry("kubeconfig", "Fetch the administrator's kubeconfig and print where it is.", _PLATFORM, network=True),
+        Entry("access", "Access for people: give it, list it, take it back.", _PLATFORM, group=True, network=True),
         Entry("lb", "The load balancers: HAProxy in front of API and ingress.", _PARTS, group=True, network=True),
         Entry("masters", "The control plane.", _PARTS, group=True, network=True),
         Entry("workers", "The workers.", _PARTS, group=True, network=True),

@@ -18,6 +18,7 @@ __all__ = [
     "HostOrAddress",
     "Interface",
     "LabelValue",
+    "NamespaceName",
     "NodeName",
     "NodePort",
     "Noun",
@@ -96,6 +97,12 @@ def _slug(value: str) -> str:
     return f"; did you mean `{tidy}`?" if tidy and tidy != value and is_dns_name(tidy) else ""
 
 
+def _namespace(value: str) -> str:
+    if not DNS_LABEL.fullmatch(value):
+        raise ValueError(f"`{value}` is not the name of a namespace: lower-case letters, digits and `-`{_slug(value)}")
+    return value
+
+
 def _host_or_address(value: str) -> str:
     if not value:
         raise ValueError("it is empty")
@@ -140,6 +147,8 @@ HostOrAddress = Annotated[str, AfterValidator(_host_or_address)]
 DnsName = Annotated[str, AfterValidator(_dns_name)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 """What Kubernetes accepts for a node: an RFC 1123 subdomain of at most 63 characters."""
+NamespaceName = Annotated[str, AfterValidator(_namespace)]
+"""An RFC 1123 label."""
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 Interface = Annotated[str, _matches(r"[^\s/:]{1,15}", "the name of a network interface")]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -23,6 +23,7 @@ def check(cluster: Cluster, document: Mapping[str, Any], *, today: date) -> Iter
     yield from check_ports(cluster)
     yield from check_addresses(cluster)
     yield from check_versions(cluster, today)
+    yield from check_access(cluster)
     yield from check_secrets(document)
 
 
@@ -96,6 +97,18 @@ def _clashes(ports: tuple[tuple[Keys, int], ...]) -> Iterator[Finding]:
             other = ".".join(str(k) for k in seen[port])
             yield Finding(keys, f"port {port} is taken by `{other}`")
         seen.setdefault(port, keys)
+
+
+PLATFORM_NAMESPACES = ("kube-", "metallb-system", "ingress-nginx", "monitoring", "local-path-storage")
+"""Beginnings of names."""
+
+
+def check_access(cluster: Cluster) -> Iterator[Finding]:
+    """Operators have no business among the platform's own components."""
+    for index, name in enumerate(cluster.access.operator_namespaces):
+        if name.startswith(PLATFORM_NAMESPACES):
+            message = f"`{name}` is a namespace of the platform: an operator there could take the rights of its parts"
+            yield Finding(("access", "operator_namespaces", index), message, "name one for your own programs")
 
 
 SECRETS: tuple[Keys, ...] = (("lb", "stats", "password"), ("ssh", "sudo_password"))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from mlops_infra.core import Phase
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.access import access_phase
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.control_plane import control_plane_phase, masters_phase
 from mlops_infra.phases.hosts import hosts_phase
@@ -34,6 +35,7 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     network_phase,  # Flannel, as soon as the first master serves
     workers_phase,  # all at once, as soon as the first master serves
     nodes_phase,  # labels and taints that the file names
+    access_phase,  # what viewers and operators may do
     ready_phase,  # a run ends when the nodes that joined are Ready
     metallb_phase,  # addresses for Services of type LoadBalancer
     ingress_phase,  # what serves Ingress objects

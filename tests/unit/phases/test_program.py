@@ -114,6 +114,7 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
         "masters",
         "control-plane",
         "network",
+        "access",
         "ready",
         "metallb",
         "ingress",
