@@ -93,7 +93,7 @@ def _certificates(view: View, host: str) -> Verdict:
     ends = parse_certificates(said(view.facts(host), CERTIFICATES))
     ends = {path: end for path, end in ends.items() if not path.startswith("/var/lib/kubelet/")}
     if not ends:
-        return Skipped("openssl told no certificate")
+        return Skipped("no certificate was told")
     found: list[tuple[Severity, str, str]] = []
     for path, end in sorted(ends.items()):
         soon, bad = (_CA_SOON, _LEAF_SOON) if path in _CAS else (_LEAF_SOON, _LEAF_BAD)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from mlops_infra.core import (
@@ -21,6 +21,7 @@ from mlops_infra.core import (
     Unit,
 )
 from mlops_infra.doctor import scripts
+from mlops_infra.doctor.x509 import end_of
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.lb import BACKENDS
@@ -116,15 +117,14 @@ def said(facts: Facts, command: Command) -> Said | None:
 
 
 def parse_certificates(lines: Said | None) -> dict[str, datetime | None]:
-    """Path → end; None where the file holds no certificate that openssl can read."""
+    """Path → end; None where the file holds no certificate that can be read."""
     found: dict[str, datetime | None] = {}
     for line in (lines or {}).get("certificate", ()):
         path, _, text = line.partition("\t")
         try:
-            end = datetime.strptime(text.removeprefix("notAfter="), "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
+            found[path] = end_of(text)
         except ValueError:
-            end = None
-        found[path] = end
+            found[path] = None
     return found
 
 

@@ -44,7 +44,11 @@ df -P -k / /var /var/lib /var/lib/etcd /var/lib/containerd /var/lib/kubelet /var
 df -P -i / /var /var/lib /var/lib/etcd /var/lib/containerd /var/lib/kubelet /var/log 2>/dev/null |
   sed 1d | sort -u | tell inodes
 systemctl list-units --state=failed --plain --no-legend --no-pager 2>/dev/null | cut -d' ' -f1 | tell failed
-timedatectl show -p NTPSynchronized --value 2>/dev/null | tell synchronised
+# A container has its machine's clock; timesyncd leaves a mark; timedatectl starts a service for its answer.
+if [ ! -e /run/systemd/container ]; then
+  if [ -e /run/systemd/timesync/synchronized ]; then echo yes; else timedatectl show -p NTPSynchronized --value; fi \
+    2>/dev/null | tell synchronised
+fi
 """
     )
 
@@ -57,14 +61,13 @@ def kubelet(cluster: Cluster) -> str:
         + _ASK
         + _CRICTL
         + rf"""
-systemctl show kubelet.service -p NRestarts --value 2>/dev/null | tell restarts
 perl -MIO::Socket::INET -e '
   for (@ARGV) {{
     my ($n, $p) = split /:/; $said = "refused"; alarm 4; local $SIG{{ALRM}} = sub {{ print "$n\tno answer\n"; exit }};
     if (my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$p", Timeout => 2)) {{
       print $s "GET /healthz HTTP/1.0\r\n\r\n"; $said = <$s> // ""; $said =~ s/\s+$//; }}
     print "$n\t$said\n"; }}' healthz:10248 proxyz:10256 2>/dev/null
-systemctl is-active -q kubelet.service && systemctl show kubelet.service -p SubState --value | grep -q running ||
+systemctl show kubelet.service -p SubState --value 2>/dev/null | grep -qx running ||
   journalctl -q --no-pager -o cat -n 60 -u kubelet.service 2>/dev/null |
     grep -E '"command failed"|run.go|^E[0-9]{{4}}|ailed to|rror:' | tail -n 3 | cut -c1-600 | tell kubelet-log
 if [ -e /run/containerd/containerd.sock ]; then
@@ -76,61 +79,66 @@ ask endpoint {endpoint}
 
 
 def certificates() -> str:
-    """When each certificate of a node ends, those inside kubeconfigs too; and what the kubelet waits for."""
+    """The certificates of a node as they are, those inside kubeconfigs too: `certificate`, path, base64 of DER or PEM.
+
+    One program for all files, and never a line of a private key: when they end is read at home (`doctor.x509`).
+    """
     return (
         _TAB
         + r"""
-command -v openssl >/dev/null || exit 3
+set -- /dev/null
 for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt \
-  /var/lib/kubelet/pki/kubelet-client-current.pem /var/lib/kubelet/pki/kubelet-server-current.pem; do
-  [ -e "$f" ] && printf 'certificate\t%s\t%s\n' "$f" "$(openssl x509 -noout -enddate -in "$f" 2>/dev/null || echo bad)"
+  /var/lib/kubelet/pki/kubelet-client-current.pem /var/lib/kubelet/pki/kubelet-server-current.pem \
+  /etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf /etc/kubernetes/controller-manager.conf \
+  /etc/kubernetes/scheduler.conf; do
+  if [ -s "$f" ]; then set -- "$@" "$f"; elif [ -e "$f" ]; then printf 'certificate\t%s\t\n' "$f"; fi
 done
-for f in admin super-admin controller-manager scheduler; do
-  f=/etc/kubernetes/$f.conf
-  [ -e "$f" ] && printf 'certificate\t%s\t%s\n' "$f" "$(sed -n 's/^ *client-certificate-data: *//p' "$f" |
-    base64 -d 2>/dev/null | openssl x509 -noout -enddate 2>/dev/null || echo bad)"
-done
-:"""
+awk '
+  function told() { if (file != "") print "certificate\t" file "\t" text }
+  FNR == 1 { told(); file = FILENAME; text = ""; inside = 0; over = 0 }
+  /-----BEGIN CERTIFICATE-----/ && !over { inside = 1; next }
+  /-----END CERTIFICATE-----/ { if (inside) over = 1; inside = 0 }
+  inside { gsub(/[^A-Za-z0-9+\/=]/, ""); text = text $0 }
+  /^ *client-certificate-data: / && !over { text = $2; over = 1 }
+  END { told() }' "$@"
+"""
     )
 
 
 def control_plane(host: Host) -> str:
     """A master's own API server and etcd member, around the load balancer; why they do not run, where they do not.
 
-    etcd is asked in its own container, through containerd: that needs no API and no etcdctl on the host.
+    etcd is asked over its JSON gateway, with the certificate that kubeadm makes for its health checks: that needs
+    neither the API, nor the container runtime, nor etcdctl. Only a member that has a leader is asked for the list of
+    members, which the majority must agree on: without one the answer is waited for in vain.
     """
     address = _bracketed(host.node_address)
     return (
         _TAB
         + _ASK
-        + _CRICTL
         + rf"""
 ask own {address}:{MASTER_PORT}
-running=$(crictl ps -o json 2>/dev/null | awk '
-  /^ *"id":/ {{ id = $2; gsub(/[",]/, "", id) }} /^ *"name":/ {{ gsub(/[",]/, "", $2); print $2, id }}')
-container() {{ printf '%s\n' "$running" | sed -n "s/^$1 //p" | head -n 1; }}
+runs() {{ grep -qsx "$1" /proc/[0-9]*/comm; }}
 last_words() {{
   f=$(ls -t /var/log/pods/kube-system_"$1"-*/"$1"/*.log 2>/dev/null | head -n 1)
   [ -z "$f" ] || tail -n 3 "$f" | cut -c1-500 | tell "$1-log"
 }}
-n=0
 etcd() {{
-  n=$((n + 1))
-  timeout -k 1 8 ctr -n k8s.io tasks exec --exec-id "doctor-$$-$n" "$id" etcdctl \
-    --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
-    --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key \
-    --dial-timeout=2s --command-timeout=4s -w json "$@" </dev/null 2>&1 | tr -d '\n'
-  echo
+  p=/etc/kubernetes/pki/etcd
+  printf 'POST /v3/%s HTTP/1.0\r\nContent-Length: %s\r\n\r\n%s' "$1" "${{#2}}" "$2" |
+    timeout -k 1 5 openssl s_client -connect 127.0.0.1:2379 -quiet -CAfile $p/ca.crt -verify_return_error \
+      -cert $p/healthcheck-client.crt -key $p/healthcheck-client.key 2>&1 |
+    tr -d '\r' | grep -E '^HTTP/|^\{{|rrno|rror:|verify error|refused|No such file'
 }}
-id=$(container etcd)
-if [ -n "$id" ]; then
-  etcd member list | tell members
-  etcd endpoint status | tell status
+if runs etcd; then
+  s=$(etcd maintenance/status '{{}}')
+  printf '%s\n' "$s" | tell status
+  case $s in *'"leader":"'[1-9]*) etcd cluster/member/list '{{"linearizable":true}}' | tell members ;; esac
 else
   printf 'etcd\tnot running\n'
   last_words etcd
 fi
-[ -n "$(container kube-apiserver)" ] || last_words kube-apiserver
+runs kube-apiserver || last_words kube-apiserver
 for m in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   [ -e "/etc/kubernetes/manifests/$m.yaml" ] || {{
     printf 'missing\t%s\n' "$m"

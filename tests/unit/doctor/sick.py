@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -60,15 +61,26 @@ def cluster_of(**more: Any) -> Cluster:
 
 
 def member(name: str, number: int, **more: Any) -> dict[str, Any]:
-    return {"ID": 160 + number, "name": name, "peerURLs": [f"https://10.0.0.{number}:2380"], **more}
+    return {"ID": str(160 + number), "name": name, "peerURLs": [f"https://10.0.0.{number}:2380"], **more}
 
 
 def status_line(size: int = 1000, **more: Any) -> str:
-    return json.dumps([{"Endpoint": "x", "Status": {"dbSize": size, **more}}])
+    """As etcd's JSON gateway says it: large numbers are strings, what is zero is left out."""
+    return json.dumps(
+        {"header": {"member_id": "161"}, "version": "3.5.15", "dbSize": str(size), "leader": "161", **more}
+    )
 
 
 def end_of(when: datetime) -> str:
-    return f"notAfter={when:%b %d %H:%M:%S %Y} GMT"
+    """A certificate that ends then, as the script tells it; it holds no more than its fields before the subject."""
+
+    def der(tag: int, *inside: bytes) -> bytes:
+        content = b"".join(inside)
+        return bytes([tag, len(content)]) + content
+
+    validity = der(0x30, der(0x17, b"200101000000Z"), der(0x17, f"{when:%y%m%d%H%M%SZ}".encode()))
+    fields = (der(0xA0, der(2, b"\2")), der(2, b"\7"), der(0x30), der(0x30), validity)
+    return b64encode(der(0x30, der(0x30, *fields))).decode()
 
 
 def containers(*names: str, state: str = "CONTAINER_RUNNING", restarts: int = 0) -> str:

@@ -171,7 +171,7 @@ CASES: list[Case] = [
     ("etcd.member", "m2", lambda s: s.etcd_stops("m2"), "systemctl restart"),
     ("etcd.members", "", lambda s: wrong_members(s, *THREE, member("old", 9)), "member remove a9"),
     ("etcd.members", "", learner, "member remove a3"),
-    ("etcd.alarm", "", lambda s: s.of_master("m2", "status", status_line(errors=["alarm:NOSPACE"])), "alarm disarm"),
+    ("etcd.alarm", "", lambda s: s.of_master("m2", "status", status_line(errors=["alarm:NOSPACE "])), "alarm disarm"),
     ("etcd.size", "m2", lambda s: s.of_master("m2", "status", status_line(2 * 1024**3)), "defrag"),
     ("lb.haproxy", "lb1", lambda s: s.facts["lb1"].update({p.HAPROXY: STOPPED}), on("lb1", "systemctl start haproxy")),
     ("lb.config", "lb1", lambda s: s.drift("lb1", "file:/etc/haproxy/haproxy.cfg"), "mlops-infra up --limit lb1"),
@@ -238,12 +238,20 @@ class TestThoseThatNeedMoreWords:
     def test_two_members_down_are_no_majority_and_told_below_the_first_of_them(self, sick: Platform) -> None:
         for name in ("m2", "m3"):
             sick.etcd_stops(name)
-        sick.of_master("m1", "members", '{"level":"warn","msg":"context deadline exceeded"}')
+        sick.of_master("m1", "status", status_line(leader="0", errors=["etcdserver: no leader"]))
+        sick.of_master("m1", "members")
         first = sick.findings[0]
         assert (first.check, first.host) == ("etcd.member", "m2")
         quorum = next(f for f in first.follows if f.check == "etcd.quorum")
         assert quorum.severity is Severity.CRITICAL
         assert "no majority" in quorum.finding.brief
+
+    def test_a_majority_that_is_lost_while_it_is_asked_is_none(self, sick: Platform) -> None:
+        for name in ("m1", "m2", "m3"):
+            sick.of_master(
+                name, "members", "HTTP/1.0 503 Service Unavailable", '{"error":"request timed out","code":14}'
+            )
+        assert (sick.only.check, sick.only.severity) == ("etcd.quorum", Severity.CRITICAL)
 
     def test_one_member_down_leaves_no_further_failure(self, sick: Platform) -> None:
         sick.etcd_stops("m3")
