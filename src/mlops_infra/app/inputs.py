@@ -17,6 +17,7 @@ from mlops_infra.errors import ConfigError, InfraError
 from mlops_infra.phases.context import AptKey, PhaseContext
 from mlops_infra.phases.openpgp import check_key
 from mlops_infra.render.catalogue import artifact, fetch
+from mlops_infra.render.parsed import as_json
 
 __all__ = ["STATS_PASSWORD", "cache_directory", "phase_context"]
 
@@ -37,7 +38,7 @@ def phase_context(context: SiteContext, seed: str | None = None) -> PhaseContext
     @cache
     def manifest(name: str) -> bytes:
         item = artifact(name, getattr(cluster.versions, name))
-        return fetch(item, cluster.mirrors, cache_directory() / "artifacts")
+        return as_json(fetch(item, cluster.mirrors, cache_directory() / "artifacts"), cache_directory() / "parsed")
 
     @cache
     def apt_key(key: AptKey) -> bytes:

@@ -27,7 +27,8 @@ class PhaseContext:
 
     stats_password: Secret
     manifest: Callable[[str], bytes]
-    """A release manifest by its name in the artifact catalogue (`flannel`), already checked against its sha256."""
+    """A release manifest by its name in the artifact catalogue (`flannel`), already checked against its sha256: for
+    `render.parse_documents`."""
     apt_key: Callable[[AptKey], bytes]
     """The ASCII-armoured key; implementations pass it through `phases.openpgp.check_key`."""
     copies: Mapping[str, Secret] = field(default_factory=dict)

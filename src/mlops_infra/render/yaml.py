@@ -22,7 +22,10 @@ def to_yaml(value: Any) -> str:
 
 
 def parse_documents(text: str) -> list[dict[str, Any]]:
-    """The non-empty documents of a YAML stream (release manifests)."""
+    """The non-empty documents of a YAML stream (release manifests), or of the JSON list that `as_json` made of it."""
+    if text.startswith("[{"):
+        found: list[dict[str, Any]] = json.loads(text)
+        return found
     from ruamel.yaml import YAML  # noqa: PLC0415 - 40 ms that most commands need not spend
 
     return [document for document in YAML(typ="safe").load_all(text) if document]
