@@ -47,7 +47,8 @@ def _plain(value: Any) -> Any:
         said = {k: v for k, v in value.model_dump().items() if v not in (None, False)}
         return {**said, "value": MASK} if "value" in said else said
     if isinstance(value, Noun):
-        said = {name: _plain(part) for name, part in value if part is not None}
+        keys = zip(type(value).file_keys(), value, strict=True)
+        said = {key: _plain(part) for key, (_, part) in keys if part is not None}
         # A host that says nothing of its own about SSH or labels need not say so.
         return {k: v for k, v in said.items() if v != {}} if isinstance(value, Host) else said
     if isinstance(value, dict):

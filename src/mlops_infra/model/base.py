@@ -8,6 +8,7 @@ import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 __all__ = [
     "Address",
@@ -42,6 +43,11 @@ class Noun(BaseModel):
     """A frozen part of cluster.yaml; a key that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @classmethod
+    def file_keys(cls) -> dict[str, FieldInfo]:
+        """The keys as the file has them: `class` is none that Python would take for an attribute."""
+        return {info.alias or name: info for name, info in cls.model_fields.items()}
 
 
 def _address(value: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
+from mlops_infra.model.checks_addons import check_addons, receiver_secrets
 from mlops_infra.model.checks_address import check_addresses
 from mlops_infra.model.checks_version import check_versions
 from mlops_infra.model.cluster import Cluster
@@ -23,6 +24,7 @@ def check(cluster: Cluster, document: Mapping[str, Any], *, today: date) -> Iter
     yield from check_ports(cluster)
     yield from check_addresses(cluster)
     yield from check_versions(cluster, today)
+    yield from check_addons(cluster)
     yield from check_access(cluster)
     yield from check_secrets(document)
 
@@ -117,13 +119,20 @@ SECRETS: tuple[Keys, ...] = (("lb", "stats", "password"), ("ssh", "sudo_password
 
 def check_secrets(document: Mapping[str, Any]) -> Iterator[Finding]:
     """A secret in clear text is allowed, and worth a word."""
-    for keys in SECRETS:
+    for keys in (*SECRETS, *receiver_secrets(document)):
         value: Any = document
         for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
+            value = _below(value, key)
         where = keys if isinstance(value, str) else (*keys, "value")
         if isinstance(value, str) or (isinstance(value, Mapping) and value.get("value") is not None):
             message = f"`{'.'.join(str(k) for k in keys)}` stands in the file in clear text"
-            hint = "use {file: PATH} or {env: NAME}" + (", or {generate: true}" if keys[0] == "lb" else "")
+            ours = keys[:2] in {("lb", "stats"), ("monitoring", "grafana")}
+            hint = "use {file: PATH} or {env: NAME}" + (", or {generate: true}" if ours else "")
             # The text itself is not repeated, and the line is not shown.
             yield Finding(where, message, hint, warning=True, at_key=True, secret=True)
+
+
+def _below(value: Any, key: str | int) -> Any:
+    if isinstance(key, int):
+        return value[key] if isinstance(value, list) and key < len(value) else None
+    return value.get(key) if isinstance(value, Mapping) else None

@@ -12,9 +12,12 @@ from mlops_infra.model.hosts import Host, Hosts, Role
 from mlops_infra.model.ingress import IngressController
 from mlops_infra.model.lb import LoadBalancer
 from mlops_infra.model.metallb import MetalLB
+from mlops_infra.model.metrics import Metrics
 from mlops_infra.model.mirrors import Mirrors
+from mlops_infra.model.monitoring import Monitoring
 from mlops_infra.model.network import Network
 from mlops_infra.model.ssh import Ssh
+from mlops_infra.model.storage import Storage
 from mlops_infra.model.versions import Versions
 
 __all__ = ["Cluster", "MetalLB", "Security"]
@@ -45,6 +48,9 @@ class Cluster(Noun):
     kubeadm: Kubeadm = Kubeadm()
     metallb: MetalLB = MetalLB()
     ingress: IngressController = IngressController()
+    storage: Storage = Storage()
+    metrics: Metrics = Metrics()
+    monitoring: Monitoring = Monitoring()
     mirrors: Mirrors = Mirrors()
     security: Security = Security()
     access: Access = Access()

@@ -64,7 +64,7 @@ def reference_page() -> str:
 
 def _sections(noun: type[Noun], keys: Keys) -> list[Keys]:
     found: list[Keys] = [keys]
-    for name in noun.model_fields:
+    for name in noun.file_keys():
         for below in ((*keys, name), (*keys, name, 0)):
             part = noun_at(below)
             if part is not None:
@@ -81,7 +81,7 @@ def _section(keys: Keys) -> list[str]:
         lines += [doc, ""]
     lines += ["| key | kind | default | meaning |", "|---|---|---|---|"]
     docs = _attribute_docs(noun)
-    for name, info in noun.model_fields.items():
+    for name, info in noun.file_keys().items():
         below = noun_at((*keys, name)) or noun_at((*keys, name, 0))
         kind = _kind((*keys, name), info.annotation, below)
         meaning = " ".join(docs.get(name, "").split())
@@ -105,7 +105,7 @@ def _default(info: Any, below: type[Noun] | None) -> str:
         return "**required**"
     default = info.get_default(call_default_factory=True)
     if below is not None and isinstance(default, Noun):
-        said = default.model_dump(exclude_defaults=True)
+        said = default.model_dump(exclude_defaults=True, by_alias=True)
         return f"`{json.dumps(said)}`" if said else "see below"
     if default in (None, PydanticUndefined, "", (), {}):
         return "none"
@@ -126,10 +126,11 @@ def _attribute_docs(noun: type[Noun]) -> dict[str, str]:
     """The text below each attribute; read from the source here, because at import it would slow every command."""
     body = ast.parse(inspect.getsource(noun)).body[0]
     docs: dict[str, str] = {}
+    written = {name: info.alias or name for name, info in noun.model_fields.items()}
     previous = ""
     for node in getattr(body, "body", []):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            previous = node.target.id
+            previous = written.get(node.target.id, node.target.id)
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and previous:
             docs[previous] = inspect.cleandoc(str(node.value.value))
             previous = ""

@@ -75,7 +75,7 @@ def suggest_key(keys: Keys) -> str:
 
 
 def keys_of(noun: type[Noun]) -> list[str]:
-    return list(noun.model_fields)
+    return list(noun.file_keys())
 
 
 def noun_at(keys: Keys) -> type[Noun] | None:
@@ -84,8 +84,8 @@ def noun_at(keys: Keys) -> type[Noun] | None:
     for key in keys:
         if isinstance(key, int):
             current = _element(current)
-        elif isinstance(current, type) and issubclass(current, Noun) and key in current.model_fields:
-            current = current.model_fields[key].annotation
+        elif isinstance(current, type) and issubclass(current, Noun) and key in current.file_keys():
+            current = current.file_keys()[key].annotation
         else:
             return None
     return _noun(current)
@@ -94,9 +94,9 @@ def noun_at(keys: Keys) -> type[Noun] | None:
 def allowed_values(keys: Keys) -> list[str]:
     """The words that a setting accepts; empty where it is free."""
     parent = noun_at(keys[:-1])
-    if parent is None or keys[-1] not in parent.model_fields:
+    if parent is None or keys[-1] not in parent.file_keys():
         return []
-    return _literals(parent.model_fields[str(keys[-1])].annotation)
+    return _literals(parent.file_keys()[str(keys[-1])].annotation)
 
 
 def _literals(annotation: Any) -> list[str]:
@@ -124,7 +124,7 @@ def _all_places() -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
 
     def walk(noun: type[Noun], at: str) -> None:
-        for name, info in noun.model_fields.items():
+        for name, info in noun.file_keys().items():
             places.setdefault(name, []).append(f"{at}:" if at else "the top level")
             below = _noun(info.annotation) or _noun(_element(info.annotation))
             if below:

@@ -1,0 +1,13 @@
+"""What `kubectl top` and horizontal autoscaling need."""
+
+from __future__ import annotations
+
+from mlops_infra.model.base import Noun
+
+__all__ = ["Metrics"]
+
+
+class Metrics(Noun):
+    enabled: bool = False
+    """metrics-server, which trusts the kubelets' serving certificates by the cluster's CA. False: taken away where this
+    program installed it."""
