@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from mlops_infra.app.backup_key import key_state
 from mlops_infra.app.backup_store import bundles, directory_of
 from mlops_infra.app.platform import Platform
 from mlops_infra.core import API, Plan, Probe
@@ -112,7 +113,9 @@ def _local(platform: Platform) -> Local:
     site = platform.context.site
     found = bundles(directory_of(platform.cluster, site), platform.cluster.name)
     warnings = tuple(w.message for w in platform.context.warnings)
-    return Local(warnings, tuple(Backup(str(b.path), b.created) for b in found))
+    key = key_state(platform.cluster, site)
+    lone = str(key.path) if key.public is not None and not key.is_safe else ""
+    return Local(warnings, tuple(Backup(str(b.path), b.created) for b in found), lone)
 
 
 def diagnosis_shape(found: Diagnosis) -> dict[str, Any]:

@@ -115,6 +115,17 @@ def _no_backup(view: View, _: str) -> Verdict:
     )
 
 
+def _lone_key(view: View, _: str) -> Verdict:
+    if not view.local.lone_key:
+        return OK
+    return Finding(
+        f"one key opens the backups, and it is on this machine alone: {view.local.lone_key}",
+        "",
+        "whoever loses this machine loses every backup with it",
+        "mlops-infra backup key export FILE (kept elsewhere), or a second key below `backup.recipients`",
+    )
+
+
 def _versions(view: View, _: str) -> Verdict:
     return tuple(Finding(w, "", "", "mlops-infra validate") for w in view.local.warnings) or OK
 
@@ -186,6 +197,16 @@ ADVICE: tuple[Check, ...] = (
         Severity.WARNING,
         _no_backup,
         "Standing advice until the first `mlops-infra backup etcd`.",
+        scope="cluster",
+        advice=True,
+    ),
+    Check(
+        "backup.key",
+        "Could the backups be opened without this machine?",
+        Severity.WARNING,
+        _lone_key,
+        "Bundles are encrypted. Standing advice from the first backup until the key was exported, or cluster.yaml "
+        "names a second recipient.",
         scope="cluster",
         advice=True,
     ),

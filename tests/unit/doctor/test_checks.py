@@ -216,7 +216,7 @@ def test_each_sickness_is_the_first_finding_with_its_remedy(
 def test_every_check_that_can_find_something_has_a_case() -> None:
     tried = {case[0] for case in CASES}
     tried |= {"kubelet.config", "etcd.quorum", "api.none", "node.pressure", "metallb.pool", "ingress.address"}
-    tried |= {"cluster.config", "backup.none", "version.eol", "lb.single", "exposure.metrics"}
+    tried |= {"cluster.config", "backup.none", "backup.key", "version.eol", "lb.single", "exposure.metrics"}
     assert {c.id for c in CHECKS} == tried
 
 
