@@ -247,6 +247,8 @@ class TestADeadMaster:
         assert "runtime-endpoint" in lab.on("worker-2", "cat /etc/crictl.yaml")
         assert api_answers(lab)
         lab("lab", "heal", "master-1")
+        own = "kubectl --kubeconfig /etc/kubernetes/admin.conf --server https://10.110.190.22:6443 get --raw /readyz"
+        wait_for(lambda: lab.on("master-1", own, check=False) == "ok", 180, 2)
         wait_for(lambda: lab.nodes("master-2").get("master-1") is True, 180, 2)
         lab.up()
         assert lab.json("plan")["empty"] is True

@@ -114,14 +114,13 @@ class Connections:
 
 
 class ApiClaim:
-    """Who is asked about the API: the first master that comes; if it cannot answer, one other, once."""
+    """Who is asked about the API: the first master that comes; if it cannot answer, the others, all at once."""
 
     def __init__(self, masters: Iterable[Master], probes: frozenset[Probe[Any]]) -> None:
         self._masters = {m.name: m for m in masters}
         self._probes = probes
         self._lock = threading.Lock()
         self._asked: list[str] = []
-        self._busy = False
         self.host: str | None = None
         self.facts = Facts({p: Unknown("no API server answers") for p in probes})
 
@@ -129,17 +128,22 @@ class ApiClaim:
         """The right to ask, for a master that may; None for everybody else."""
         with self._lock:
             wanted = self._probes and host in self._masters and host not in self._asked
-            if not wanted or self._busy or self.host or len(self._asked) >= 2:
+            if not wanted or self._asked:
                 return None
             self._asked.append(host)
-            self._busy = True
             return self._masters[host]
+
+    def others(self) -> tuple[Master, ...]:
+        """Who may be asked when the first could not answer: empty where one did, or where there is nothing to ask."""
+        with self._lock:
+            if self.host is not None or not self._probes:
+                return ()
+            return tuple(m for name, m in self._masters.items() if name not in self._asked)
 
     def settle(self, host: str, facts: Facts | None) -> None:
         """The claimant's answers; None where it was lost."""
         with self._lock:
-            self._busy = False
-            if facts is not None and known(facts, self._probes):
+            if self.host is None and facts is not None and known(facts, self._probes):
                 self.host = host
                 self.facts = Facts({p: facts.answer(p) for p in self._probes})
 
@@ -165,8 +169,7 @@ def observe_all(
             emit(Event(time.time(), EventKind.HOST_FAILED, host, text=error.brief))
 
     in_threads(look, asked.hosts)
-    if claim.host is None:
-        _ask_one_more(connections, wire, claim, facts, asked.api)
+    _ask_the_others(connections, wire, claim, facts, asked.api)
     return Observation(
         {h: facts[h] for h in asked.hosts if h in facts},
         claim.facts,
@@ -206,15 +209,16 @@ def _observe_host(
     return split_answers(found, probes)
 
 
-def _ask_one_more(
+def _ask_the_others(
     connections: Connections, wire: Wire, claim: ApiClaim, facts: Mapping[str, Facts], probes: frozenset[Probe[Any]]
 ) -> None:
-    """The API server of the first master was silent: ask the next one that has a kubeconfig, once."""
-    for host, seen in facts.items():
-        if seen.value(ADMIN_KUBECONFIG) is None or (master := claim.take(host)) is None:
-            continue
+    """The API server of the first master was silent: ask all others that have a kubeconfig, once."""
+    masters = {m.name: m for m in claim.others() if facts.get(m.name, Facts()).value(ADMIN_KUBECONFIG) is not None}
+
+    def ask(host: str) -> None:
         try:
-            claim.settle(host, wire.observe(connections.session(host), probes, master.endpoint))
+            claim.settle(host, wire.observe(connections.session(host), probes, masters[host].endpoint))
         except InfraError:
             claim.settle(host, None)
-        return
+
+    in_threads(ask, masters)
