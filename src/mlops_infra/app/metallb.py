@@ -12,6 +12,7 @@ from pathlib import Path
 from mlops_infra.app.arp import Heard, arp_question, heard
 from mlops_infra.app.metallb_state import Balanced, MetallbState, metallb_questions, ranges_of, state_of
 from mlops_infra.app.platform import Platform
+from mlops_infra.core import Command
 from mlops_infra.engine.run import Engine
 from mlops_infra.errors import ExitCode, InfraError, UnreachableError, UsageError
 from mlops_infra.model.cluster import Cluster
@@ -55,10 +56,19 @@ class PoolChange:
 
 
 def look(platform: Platform) -> MetallbState:
-    """What is there now, asked of the masters. Raises UnreachableError where no API server answers."""
-    engine = platform.engine_over(h.name for h in platform.cluster.hosts.masters)
+    """What is there now, asked of the masters and, who announces, of the network. Raises UnreachableError where no API
+    server answers."""
+    cluster = platform.cluster
+    prober = _prober(cluster)
+    engine = platform.engine_over(dict.fromkeys([prober.name, *(h.name for h in cluster.hosts.masters)]))
     try:
-        return _asked(engine)
+        state = _asked(engine)
+        if not any(s.addresses for s in state.services):
+            return state
+        question = _who_announces(cluster, state)
+        return _as_heard(
+            cluster, state, heard(engine.observe({prober.name: frozenset({question})}).of(prober.name), question)
+        )
     finally:
         engine.close()
 
@@ -127,11 +137,11 @@ def wait_until_answered(
         while True:
             state = _asked(engine)
             ports = [(a, s.ports[0]) for s in state.services for a in s.addresses if s.ports]
-            question = arp_question(prober.node_address, [a for s in state.services for a in s.addresses], ports)
+            question = _who_announces(cluster, state, ports)
             found = heard(engine.observe({prober.name: frozenset({question})}).of(prober.name), question)
             silent = [said for s in state.services if (said := _silence(s, state, found))]
             if not silent:
-                return state
+                return _as_heard(cluster, state, found)
             if time.monotonic() > end:
                 raise InfraError(
                     f"Not every Service answers after {seconds:.0f} s",
@@ -145,6 +155,30 @@ def wait_until_answered(
             time.sleep(1)
     finally:
         engine.close()
+
+
+def _who_announces(cluster: Cluster, state: MetallbState, ports: Iterable[tuple[str, int]] = ()) -> Command:
+    """Asks the hosts too: their answers tell which machine has which MAC."""
+    hosts = [host.node_address for host in cluster.all_hosts]
+    return arp_question(
+        _prober(cluster).node_address, [*hosts, *(a for s in state.services for a in s.addresses)], ports
+    )
+
+
+def _as_heard(cluster: Cluster, state: MetallbState, found: Heard | str) -> MetallbState:
+    """With the nodes that answer ARP now. MetalLB's own word names a node that died until it is back, and lags behind.
+
+    Where the asking host hears no other host either (another network segment), MetalLB's word stands.
+    """
+    if isinstance(found, str) or not any(found.answers.get(host.node_address) for host in cluster.all_hosts):
+        return state
+    names = _macs(cluster, found)
+
+    def node(service: Balanced) -> str:
+        macs = sorted(mac for address in service.addresses[:1] for mac in found.answers.get(address, ()))
+        return ", ".join(dict.fromkeys(names.get(mac, mac) for mac in macs))
+
+    return replace(state, services=tuple(replace(s, node=node(s)) for s in state.services))
 
 
 def _asked(engine: Engine) -> MetallbState:

@@ -42,7 +42,8 @@ class PoolState:
 
 @dataclass(frozen=True, slots=True)
 class Balanced:
-    """A Service of type LoadBalancer. `addresses` are empty while it waits; `node` announces them, as MetalLB says."""
+    """A Service of type LoadBalancer. `addresses` are empty while it waits; `node` announces them: as MetalLB
+    says, or as the network does where that was asked too."""
 
     namespace: str
     name: str

@@ -22,6 +22,7 @@ from mlops_infra.engine.selection import Selection
 from mlops_infra.errors import ExitCode, UsageError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.catalogue import phases_for
+from mlops_infra.phases.metallb import pending
 from mlops_infra.phases.preflight import Finding, judge
 from mlops_infra.phases.seed import choose_seed
 from mlops_infra.transport.ssh import SshTransport
@@ -167,7 +168,8 @@ class Platform:
         return seen
 
     def _warnings(self) -> tuple[str, ...]:
-        return tuple(w.message for w in self.context.warnings)
+        """What is true whatever the hosts say: versions past their end, and what is pending."""
+        return (*(w.message for w in self.context.warnings), *pending(self.cluster))
 
     def _orphan_notes(self) -> tuple[str, ...]:
         return tuple(f"{n} is a node but not in cluster.yaml: it is left alone" for n in self.status().orphans)

@@ -13,7 +13,7 @@ from mlops_infra.phases.context import PhaseContext
 from mlops_infra.render import parse_documents, render
 from mlops_infra.resources import ApiObjects, ApiReady, kubectl_prelude
 
-__all__ = ["ADVERTISEMENT", "NAMESPACE", "metallb_phase", "patched", "pools"]
+__all__ = ["ADVERTISEMENT", "NAMESPACE", "metallb_phase", "patched", "pending", "pools"]
 
 NAME = "metallb"
 NAMESPACE = "metallb-system"
@@ -81,6 +81,17 @@ def pools(cluster: Cluster) -> tuple[dict[str, Any], ...]:
             }
         )
     return tuple(made)
+
+
+def pending(cluster: Cluster) -> tuple[str, ...]:
+    """What waits for a decision of the operator's, in a sentence: all else is installed without it."""
+    if not cluster.metallb.enabled or not cluster.hosts.workers or pools(cluster):
+        return ()
+    waits = "the ingress controller's and all others" if cluster.ingress.controller != "none" else "all of them"
+    return (
+        f"pending: MetalLB has no pool, so Services of type LoadBalancer get no address ({waits} wait for "
+        "`mlops-infra metallb set-pool RANGE`)",
+    )
 
 
 def _pool_objects(objects: tuple[dict[str, Any], ...]) -> ApiObjects:

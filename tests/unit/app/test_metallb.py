@@ -87,8 +87,7 @@ class FakePlatform:
     def engine_over(self, hosts: Any) -> Any:
         def observe(more: Any) -> Any:
             self.asked.append(more)
-            (question,) = more["lb-1"]
-            of = Facts({question: CommandFact(0, self.said)})
+            of = Facts({question: CommandFact(0, self.said) for question in more.get("lb-1", ())})
             return SimpleNamespace(api=self.facts, of=lambda host: of)
 
         return SimpleNamespace(observe=observe, close=lambda: None)
@@ -227,6 +226,31 @@ def test_what_the_speaker_of_a_dead_node_said_last_is_not_believed() -> None:
     said = [{"status": {"serviceNamespace": "shop", "serviceName": "front", "node": n}} for n in ("w-1", "w-2")]
     facts = api(service("front", "10.0.0.105")).merged({ANNOUNCED: tuple(said)})
     assert state_of(facts).services[0].node == "w-1", "the speaker of w-2 is not ready"
+
+
+def shown(config: Path, said: str, **more: Any) -> str:
+    """The node that `metallb status` names, where MetalLB itself says w-1."""
+    platform: Any = FakePlatform(config, api(service("front", "10.0.0.105"), **more), said)
+    (one,) = metallb.look(platform).services
+    return str(one.node)
+
+
+def test_who_announces_is_who_answers_arp_whatever_metallb_said_last(config: Path) -> None:
+    assert shown(config, NODES + f"arp 10.0.0.105 {W1}\n") == "w-1"
+    assert shown(config, NODES + f"arp 10.0.0.105 {W2}\n") == "w-2"
+    assert shown(config, NODES + f"arp 10.0.0.105 {PRINTER}\n") == PRINTER
+    assert shown(config, NODES) == "", "nobody answers"
+
+
+def test_where_no_host_is_heard_metallbs_word_stands(config: Path) -> None:
+    assert shown(config, "net 10.0.0.2/24\n") == "w-1"
+    assert shown(config, "") == "w-1"
+
+
+def test_without_an_address_in_use_nobody_is_asked_by_arp(config: Path) -> None:
+    platform: Any = FakePlatform(config, api(service("front")), NODES)
+    assert metallb.look(platform).waiting
+    assert len(platform.asked) == 1
 
 
 def test_an_advertisement_without_names_means_all_pools() -> None:

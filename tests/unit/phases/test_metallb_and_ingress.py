@@ -16,7 +16,7 @@ from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.ingress import ingress_phase
 from mlops_infra.phases.ingress_nginx import objects
 from mlops_infra.phases.lb import haproxy_config
-from mlops_infra.phases.metallb import metallb_phase, patched, pools
+from mlops_infra.phases.metallb import metallb_phase, patched, pending, pools
 from mlops_infra.resources import ApiObjects, ApiReady, GuardedCommand
 
 POOL = {"pool": ["10.0.0.100-10.0.0.110"], "pools": {"public": ["10.0.0.200-10.0.0.203"]}}
@@ -63,6 +63,14 @@ def test_without_a_pool_metallb_is_installed_and_nothing_waits_for_its_webhook(
     assert isinstance(install, ApiObjects) and install.manifests and install.inventory == "metallb"
     assert isinstance(ready, ApiReady) and [w["kind"] for w in ready.workloads] == ["Deployment", "DaemonSet"]
     assert isinstance(none, ApiObjects) and not none.manifests
+
+
+def test_a_pool_that_is_not_named_yet_is_pending_for_whom_and_by_which_command(make: Callable[..., Cluster]) -> None:
+    (said,) = pending(make())
+    assert "the ingress controller's" in said and "mlops-infra metallb set-pool" in said
+    assert "the ingress controller's" not in pending(make(ingress={"controller": "none"}))[0]
+    assert pending(make(metallb=POOL)) == ()
+    assert pending(make(metallb={"enabled": False})) == ()
 
 
 def test_pools_wait_until_the_api_server_reaches_the_webhook(
