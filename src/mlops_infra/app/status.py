@@ -120,7 +120,16 @@ def status_of(cluster: Cluster, seen: Observation, site: Site, notes: tuple[str,
         stats_user=cluster.lb.stats.user if cluster.hosts.lb else "",
         stats_password_in=_password_place(cluster, site) if cluster.hosts.lb else "",
         problems=seen.problems,
-        notes=notes,
+        notes=(*notes, *_open_doors(cluster)),
+    )
+
+
+def _open_doors(cluster: Cluster) -> tuple[str, ...]:
+    if cluster.security.firewall:
+        return ()
+    return (
+        "security.firewall is off: etcd, kubelets, metrics and node ports answer whoever reaches the hosts, as far as "
+        "no other firewall is there",
     )
 
 

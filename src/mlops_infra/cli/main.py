@@ -65,6 +65,7 @@ COMMANDS: dict[str, Entry] = {
         Entry("network", "The pod network.", _PARTS, group=True, network=True),
         Entry("metallb", "Addresses for Services of type LoadBalancer.", _PARTS, group=True, network=True),
         Entry("ingress", "What serves Ingress objects.", _PARTS, group=True, network=True),
+        Entry("security", "The firewall, and the roles of people.", _PARTS, group=True, network=True),
         Entry("config", "Show the file with its defaults, and its schema.", _HOSTS, group=True),
         Entry("hosts", "Reach the hosts: ping, list, trust, exec.", _HOSTS, group=True, network=True),
         Entry("runs", "Look at earlier runs.", _HOSTS, group=True),

@@ -33,6 +33,9 @@ class Step:
     operations: tuple[Operation, ...] = ()
     needs: frozenset[StepId] = frozenset()
     after: frozenset[StepId] = frozenset()
+    knocks: bool = False
+    """Its changes are made once a new connection to the host was let in, beside the one that the run has: the proof
+    that what an earlier step did to the network has locked nobody out."""
 
     @property
     def id(self) -> StepId:

@@ -131,6 +131,8 @@ class GroupRun:
         """Send it; False when the group has failed."""
         try:
             self.program.quorum.check_changes(self.group.steps, wanted, self.exchanges.world)
+            if self.group.steps[0].knocks:
+                self.exchanges.connections.knock(self.group.host)
             try:
                 result = self._send(wanted)
             except (LinkLost, TruncatedAnswer, BatchBusy) as error:

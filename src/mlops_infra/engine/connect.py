@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_infra.core import Emit, Event, EventKind, Facts, HostProblem, Probe, Unknown
+from mlops_infra.engine.errors import LockedOut
 from mlops_infra.engine.observation import ADMIN_KUBECONFIG, Observation, Questions, known
 from mlops_infra.engine.observe import ApiEndpoint
 from mlops_infra.engine.wire import Wire
@@ -100,6 +101,22 @@ class Connections:
                     self._failed.pop(host, None)
                     time.sleep(pause)
             raise AssertionError("at least one attempt")
+
+    def knock(self, host: str) -> None:
+        """A new connection to the host, up to being logged in, and closed again; the run's own is left alone.
+
+        Raises LockedOut where none is let in.
+        """
+        try:
+            self._transport.connect(self._targets[host]).close()
+        except TransportError as error:
+            raise LockedOut(
+                "no new connection is let in any more",
+                host=host,
+                details=f"{error.brief} {error.details}".strip(),
+                cause="What this run did to the host's network keeps connections out.",
+                remedy="Wait half a minute: the host takes it back by itself. Then: mlops-infra plan",
+            ) from error
 
     @property
     def channels(self) -> int:

@@ -11,6 +11,7 @@ __all__ = [
     "InDoubt",
     "LockBusy",
     "LockLost",
+    "LockedOut",
     "NoMajority",
     "OperationUnclear",
     "PlanMoved",
@@ -42,6 +43,10 @@ class LockBusy(InfraError):
 
 class LockLost(InfraError):
     """The run no longer holds a majority of its locks: it starts nothing more."""
+
+
+class LockedOut(InfraError):
+    """New connections are kept out since this run changed something; the one it has still lives."""
 
 
 class NoMajority(InfraError):

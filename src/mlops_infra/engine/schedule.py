@@ -87,6 +87,9 @@ class Schedule:
             if step.host in closed:
                 continue
             group = groups.get(step.host, [])
+            if group and step.knocks and not self._settled(step):
+                closed.add(step.host)  # what it is the proof of has to have ended
+                continue
             if self._free(step, frozenset(s.id for s in group)):
                 groups.setdefault(step.host, []).append(step)
                 if step.operations and not self._settled(step):

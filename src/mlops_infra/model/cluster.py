@@ -6,7 +6,7 @@ from pydantic import Field
 
 from mlops_infra.model.access import Access
 from mlops_infra.model.backup import Backup
-from mlops_infra.model.base import ClusterName, HostOrAddress, Noun
+from mlops_infra.model.base import Cidr, ClusterName, HostOrAddress, Noun
 from mlops_infra.model.host_settings import Containerd, HostSettings, Kubeadm, Kubelet
 from mlops_infra.model.hosts import Host, Hosts, Role
 from mlops_infra.model.ingress import IngressController
@@ -30,6 +30,11 @@ class Security(Noun):
     approve_kubelet_certificates: bool = True
     """A small timer on the masters approves the kubelets' serving certificates after
     checking them; False leaves that to you."""
+    firewall: bool = False
+    """An nftables table of our own on every host: etcd, kubelets, metrics and node ports answer those alone who need
+    them, and the operators. Everything else on the hosts is left as it is, SSH above all."""
+    allow_from: tuple[Cidr, ...] = ()
+    """With the firewall: networks that may call all of it, as the address that `up` comes from may (it is learned)."""
 
 
 class Cluster(Noun):

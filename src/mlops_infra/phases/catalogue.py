@@ -13,6 +13,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.access import access_phase
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.control_plane import control_plane_phase, masters_phase
+from mlops_infra.phases.firewall import firewall_kept_phase, firewall_phase
 from mlops_infra.phases.hosts import hosts_phase
 from mlops_infra.phases.ingress import ingress_phase
 from mlops_infra.phases.lb import lb_phase
@@ -39,6 +40,8 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     ready_phase,  # a run ends when the nodes that joined are Ready
     metallb_phase,  # addresses for Services of type LoadBalancer
     ingress_phase,  # what serves Ingress objects
+    firewall_phase,  # who may call what is not everybody's: on trial
+    firewall_kept_phase,  # and for good, once a new connection was let in
     record_phase,  # the cluster's own copy of its configuration
 )
 

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host, Role
 from mlops_infra.phases.lb import MASTER_PORT
 
-__all__ = ["ours_on", "ways_from"]
+__all__ = ["Guarded", "Peers", "guarded_on", "ours_on", "ways_from"]
 
 _KUBELET, _ETCD = 10250, (2379, 2380)
+_ETCD_METRICS, _CONTROLLER_MANAGER, _SCHEDULER = 2381, 10257, 10259
+_PROXY_METRICS, _PROXY_HEALTH = 10249, 10256
+_NODE_EXPORTER, _SPEAKER_METRICS, _SPEAKERS, _VXLAN = 9100, 7472, 7946, 8472
+NODE_PORTS = "30000-32767"
+
+Peers = Literal["masters", "nodes", "hosts", "pods"]
+"""Who may call a guarded port, besides the operators: `hosts` are the nodes and the load balancers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Ports, as nftables writes them, that only these may call."""
+
+    what: str
+    ports: tuple[str, ...]
+    peers: tuple[Peers, ...]
+    protocols: tuple[Literal["tcp", "udp"], ...] = ("tcp",)
+
+
 _PEERS = 24
 """How many hosts of a kind are tried from one host: a firewall's rule shows on the first ones."""
 
@@ -22,6 +43,25 @@ def ours_on(cluster: Cluster, role: Role) -> frozenset[int]:
         return frozenset({lb.api_port, lb.ingress.http_port, lb.ingress.https_port, lb.stats.port})
     node = {_KUBELET, 10248, 10249, 10256}
     return frozenset(node | {MASTER_PORT, *_ETCD, 2381, 10257, 10259} if role == "master" else node)
+
+
+def guarded_on(cluster: Cluster, role: Role) -> Iterator[Guarded]:
+    """What a host of this role has that is not everybody's. Not here, so open: SSH, the API, what serves ingress."""
+    if role == "lb":
+        yield Guarded("statistics", (str(cluster.lb.stats.port),), ("hosts", "pods"))
+        yield Guarded("metrics", (str(_NODE_EXPORTER),), ("nodes", "pods"))
+        return
+    metrics = [_PROXY_METRICS, _NODE_EXPORTER, _SPEAKER_METRICS]
+    if role == "master":
+        yield Guarded("etcd", tuple(map(str, _ETCD)), ("masters",))
+        metrics += [_ETCD_METRICS, _CONTROLLER_MANAGER, _SCHEDULER]
+    yield Guarded("kubelet", (str(_KUBELET),), ("nodes", "pods"))
+    yield Guarded("metrics", tuple(map(str, sorted(metrics))), ("nodes", "pods"))
+    yield Guarded("health of kube-proxy", (str(_PROXY_HEALTH),), ("hosts", "pods"))
+    yield Guarded("MetalLB's speakers", (str(_SPEAKERS),), ("nodes",), ("tcp", "udp"))
+    if cluster.network.cni == "flannel":
+        yield Guarded("Flannel", (str(_VXLAN),), ("nodes",), ("udp",))
+    yield Guarded("node ports", (NODE_PORTS,), ("hosts", "pods"), ("tcp", "udp"))
 
 
 def ways_from(cluster: Cluster, host: Host) -> tuple[tuple[str, int], ...]:

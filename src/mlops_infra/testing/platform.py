@@ -46,12 +46,13 @@ class ScriptFailed(Exception):  # noqa: N818 -- says what happened
 
 @dataclass(slots=True)
 class FakeHost:
-    """`files` by path; `answers` to other probes; `down` refuses connections."""
+    """`files` by path; `answers` to other probes; `down` refuses connections; `locked` new ones alone."""
 
     name: str
     files: dict[str, bytes] = field(default_factory=dict)
     answers: dict[Probe[Any], Any] = field(default_factory=dict)
     down: bool = False
+    locked: bool = False
     cut: list[str] = field(default_factory=list)
     """How the next sends end: "before" (lost, nothing done), "after" (done, then lost), "busy", "" (well)."""
     when_idle: Callable[[], object] | None = None
@@ -95,7 +96,7 @@ class FakePlatform:
     def connect(self, target: Target) -> Session:
         host = self.hosts[target.name]
         host.connections += 1
-        if host.down:
+        if host.down or host.locked:
             raise Refused(f"{target.name} refused the connection", host=target.name, remedy="Switch it on.")
         return _FakeSession(self, host)
 

@@ -726,3 +726,34 @@ def _failing(on: str, rc: int, output: str) -> Callable[[FakeHost], str]:
         return ""
 
     return run
+
+
+def test_a_step_that_knocks_is_done_over_the_links_of_before_once_a_new_one_was_let_in(world: Any) -> None:
+    w = world("m1", masters=("m1",))
+    proof = Phase(
+        "proof", "proof", (Step("proof", "m1", (Text("/etc/kept"),), needs=needs(("wall", "m1")), knocks=True),)
+    )
+    with w.engine([simple("wall", ["m1"]), proof]) as engine:
+        result = engine.apply()
+    assert result.exit_code is ExitCode.DONE
+    assert [next(c.title for c in b.changes) for _, b in w.platform.sent] == ["/etc/wall", "/etc/kept"]
+    assert w.platform.hosts["m1"].connections == 2, "the run's own, which holds the lock, and the one that knocked"
+
+
+def test_where_no_new_connection_is_let_in_nothing_of_the_step_is_done(world: Any) -> None:
+    w = world("a")
+
+    def shut(host: FakeHost) -> None:
+        host.locked = True
+
+    w.platform.scripts["shut"] = shut
+    wall = Phase("wall", "wall", (Step("wall", "a", (Text("/etc/wall", script="shut"),)),))
+    proof = Phase(
+        "proof", "proof", (Step("proof", "a", (Text("/etc/kept"),), needs=needs(("wall", "a")), knocks=True),)
+    )
+    with w.engine([wall, proof]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("wall", "a"): Outcome.CHANGED, ("proof", "a"): Outcome.FAILED}
+    assert "/etc/kept" not in w.platform.hosts["a"].files
+    assert "no new connection" in result.failed[0].brief
+    assert "takes it back by itself" in result.failed[0].remedy

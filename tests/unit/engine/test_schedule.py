@@ -31,10 +31,10 @@ def ids(*names: str) -> frozenset[StepId]:
     )
 
 
-def step(name: str, *, needs: str = "", after: str = "", operation: bool = False) -> Step:
+def step(name: str, *, needs: str = "", after: str = "", operation: bool = False, knocks: bool = False) -> Step:
     (own,) = ids(name)
     operations = (OPERATION,) if operation else ()
-    return Step(own.phase, own.host, (), operations, ids(*needs.split()), ids(*after.split()))
+    return Step(own.phase, own.host, (), operations, ids(*needs.split()), ids(*after.split()), knocks)
 
 
 def schedule(*steps: Step, settled: Callable[[Step], bool] = lambda s: False, share: float = 0.0) -> Schedule:
@@ -150,3 +150,15 @@ def test_a_program_that_waits_for_itself_or_for_nobody_is_refused() -> None:
         schedule(step("p@a", needs="q@a"))
     with pytest.raises(ValueError, match="same phase and host"):
         schedule(step("p@a"), step("p@a"))
+
+
+def test_a_step_that_knocks_begins_a_batch_of_its_own_and_others_may_follow_in_it() -> None:
+    plan = schedule(step("a@h1"), step("proof@h1", needs="a@h1", knocks=True), step("z@h1"))
+    assert names(plan.ready()) == [["a@h1"]]
+    end(plan, "a@h1")
+    assert names(plan.ready()) == [["proof@h1", "z@h1"]]
+
+
+def test_a_step_that_knocks_and_has_nothing_to_do_parts_nothing() -> None:
+    plan = schedule(step("a@h1"), step("proof@h1", knocks=True), step("z@h1"), settled=lambda s: s.knocks)
+    assert names(plan.ready()) == [["a@h1", "proof@h1", "z@h1"]]

@@ -118,6 +118,7 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
         "ready",
         "metallb",
         "ingress",
+        "firewall",
         "record",
     }
     assert not steps[StepId("control-plane", "m")].after
