@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from mlops_infra.core import API, ApiList
 from mlops_infra.engine.run import Engine
 from mlops_infra.errors import ExitCode, InfraError
 
-__all__ = ["EVENTS", "Folded", "events_shape", "fold", "look"]
+__all__ = ["EVENTS", "Folded", "events_shape", "fold", "look", "look_once", "watch"]
 
 EVENTS = ApiList("events")
 _OBJECTS = 5
@@ -47,7 +48,61 @@ def look(engine: Engine) -> tuple[Mapping[str, Any], ...]:
     return found
 
 
-def engine_of(platform: Platform) -> Engine:
+def look_once(platform: Platform) -> tuple[Mapping[str, Any], ...]:
+    """`look`, over connections of its own."""
+    engine = _engine_of(platform)
+    try:
+        return look(engine)
+    finally:
+        engine.close()
+
+
+def watch(
+    platform: Platform,
+    interval: float,
+    say: Callable[[str], None],
+    *,
+    warnings: bool = False,
+    about: Iterable[str] = (),
+) -> Iterator[list[Folded]]:
+    """What is new since the look before, oldest first, for ever; first what there is.
+
+    While no API server answers, that is said once and asked again, over new connections. Raises InfraError when the
+    first look already fails.
+    """
+    told: set[object] = set()
+    engine, silent, first = _engine_of(platform), "", True
+    try:
+        while True:
+            try:
+                found = fold(look(engine), warnings=warnings, about=about)
+                silent = ""
+            except InfraError as error:
+                if first:
+                    raise
+                if error.brief != silent:
+                    say(f"{error.brief}; asking again every {interval:g} s")
+                silent, found = error.brief, []
+            first = False
+            seen = engine.observation
+            if silent or seen is None or seen.problems:
+                # An engine does not try a host twice that failed.
+                engine.close()
+                engine = _engine_of(platform)
+            fresh = [one for one in reversed(found) if _mark(one) not in told]
+            told = {_mark(one) for one in found} or told
+            if fresh:
+                yield fresh
+            time.sleep(interval)
+    finally:
+        engine.close()
+
+
+def _mark(one: Folded) -> object:
+    return one.objects, one.reason, one.last, one.count
+
+
+def _engine_of(platform: Platform) -> Engine:
     """An engine over the masters alone: nobody else can answer."""
     return platform.engine_over(host.name for host in platform.cluster.hosts.masters)
 

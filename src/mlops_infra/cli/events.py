@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import typer
@@ -30,24 +29,15 @@ def events(
 
     options = options_of(ctx)
     out = Output(as_json=options.json, verbose=options.verbose)
-    with (
-        open_platform(
-            Asked(options.config, options.lab),
-            emit=lambda event: None,
-            ask_sudo_password=lambda: out.ask_secret("sudo password"),
-        ) as platform,
-        use.engine_of(platform) as engine,
-    ):
-        told: set[object] = set()
-        while True:
-            found = use.fold(use.look(engine), warnings=warnings, about=options.limit)
-            if not watch:
-                out.text(events_text(found, datetime.now(UTC), out.style))
-                out.answer(use.events_shape(found))
-                return
-            fresh = [one for one in reversed(found) if (one.objects, one.reason, one.last, one.count) not in told]
-            told = {(one.objects, one.reason, one.last, one.count) for one in found}
-            if fresh:
-                out.text(events_text(fresh, datetime.now(UTC), out.style))
+    with open_platform(
+        Asked(options.config, options.lab),
+        emit=lambda event: None,
+        ask_sudo_password=lambda: out.ask_secret("sudo password"),
+    ) as platform:
+        if watch:
+            for fresh in use.watch(platform, interval, out.aside, warnings=warnings, about=options.limit):
+                out.text(events_text(fresh, None, out.style))
                 out.answer(use.events_shape(fresh))
-            time.sleep(interval)
+        found = use.fold(use.look_once(platform), warnings=warnings, about=options.limit)
+        out.text(events_text(found, datetime.now(UTC), out.style))
+        out.answer(use.events_shape(found))

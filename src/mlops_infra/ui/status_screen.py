@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from mlops_infra.app.picture import Addon, Picture
@@ -10,24 +11,31 @@ from mlops_infra.ui.console import Style
 from mlops_infra.ui.plan import count_of
 from mlops_infra.ui.report import status_text, table
 
-__all__ = ["CLEAR", "picture_text"]
+__all__ = ["picture_text", "watched_text"]
 
-CLEAR = "\033[H\033[2J"
-"""Home and an empty screen."""
 _SHOWN = 5
 _SOON_DAYS = 90
 
 
 def picture_text(picture: Picture, style: Style) -> str:
-    lines = [status_text(picture.status, style, ("nodes", "lb", "etcd")), ""]
+    """The parts, then what is wrong, and last what is true for months. Hosts that are silent are among the findings."""
+    parts = replace(picture.status, problems=(), notes=())
+    lines = [status_text(parts, style, ("nodes", "lb", "etcd")), ""]
     lines += [f"add-ons    {', '.join(_addon(a, style) for a in picture.addons)}"]
     lines += _addresses(picture, style)
-    lines += [f"certificate {_certificate(picture, style)}", f"backup     {_backup(picture, style)}"]
+    lines += [f"expiry     {_certificate(picture, style)}", f"backup     {_backup(picture, style)}"]
     lines += [f"kubeconfig {picture.status.kubeconfig or 'not fetched yet (`mlops-infra kubeconfig`)'}"]
     for balancer in picture.status.lb:
         where = f"user {picture.status.stats_user}, password in {picture.status.stats_password_in}"
         lines.append(f"statistics {balancer.stats_url}  {where}")
-    return "\n".join([*lines, "", *_findings(picture, style)])
+    notes = [f"{style.note('note:')} {note}" for note in picture.status.notes]
+    return "\n".join([*lines, "", *_findings(picture, style), *([""] if notes else []), *notes])
+
+
+def watched_text(picture: Picture, style: Style, interval: float) -> str:
+    """The same below a line that says of when it is, and how it ends."""
+    head = f"{picture.at:%Y-%m-%d %H:%M:%S} UTC, every {interval:g} s, Ctrl-C ends"
+    return f"{style.dim(head)}\n{picture_text(picture, style)}"
 
 
 def _addon(addon: Addon, style: Style) -> str:

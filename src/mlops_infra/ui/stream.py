@@ -19,8 +19,11 @@ def line_text(line: Line, style: Style) -> str:
     return f"{style.dim(at)} {style.note(line.host)} {style.dim(line.source)} {line.text}"
 
 
-def events_text(found: Iterable[Folded], now: datetime, style: Style) -> str:
-    """A line a cause: how long ago, how often, what, to whom; the message below."""
+def events_text(found: Iterable[Folded], now: datetime | None, style: Style) -> str:
+    """A line a cause: how long ago, how often, what, to whom; the message below.
+
+    Without `now`, when (UTC): lines that stay on the screen must not say "a minute ago".
+    """
     lines = []
     for one in found:
         shown = ", ".join(one.objects[:_OBJECTS])
@@ -28,7 +31,8 @@ def events_text(found: Iterable[Folded], now: datetime, style: Style) -> str:
         where = f"{shown} and {rest} more" if rest > 0 else shown
         mark = style.warn if one.warning else style.strong
         times = f" ×{one.count}" if one.count > 1 else ""
-        lines.append(f"{_ago(one.last, now):>8}  {mark(one.reason)}{times}  {where}")
+        when = _ago(one.last, now) if now else f"{one.last:%H:%M:%S}"
+        lines.append(f"{when:>8}  {mark(one.reason)}{times}  {where}")
         lines += [style.dim(f"          {text}") for text in one.message.splitlines()[:3]]
     return "\n".join(lines) or "No events."
 

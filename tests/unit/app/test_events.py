@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
-from mlops_infra.app.events import events_shape, fold
+import pytest
+
+from mlops_infra.app.events import EVENTS, events_shape, fold, watch
+from mlops_infra.core import Facts
+from mlops_infra.errors import InfraError
 from mlops_infra.ui.console import Style
 from mlops_infra.ui.stream import events_text
 
@@ -84,3 +89,60 @@ def test_the_text_names_how_long_ago_how_often_and_to_whom() -> None:
 def test_the_shape_holds_every_object() -> None:
     shape = events_shape(fold([event(f"p{n}", 9) for n in range(5)]))
     assert len(shape["events"][0]["objects"]) == 5
+
+
+class Asked:
+    """A platform whose masters give these answers, one a look; an InfraError is raised, KeyboardInterrupt ends it."""
+
+    def __init__(self, *looks: Any) -> None:
+        self.looks = list(looks)
+        self.engines = 0
+
+    def engine_over(self, hosts: Any) -> Any:
+        self.engines += 1
+        engine = SimpleNamespace(observation=None, close=lambda: None)
+
+        def observe(more: Any) -> Any:
+            look = self.looks.pop(0)
+            if isinstance(look, BaseException):
+                raise look
+            found = Facts({EVENTS: look}) if look is not None else Facts()
+            engine.observation = SimpleNamespace(api=found, problems=(), facts={"m1": Facts()})
+            return engine.observation
+
+        engine.observe = observe
+        return engine
+
+    cluster = SimpleNamespace(hosts=SimpleNamespace(masters=()))
+
+
+def watched(*looks: Any) -> tuple[list[list[str]], list[str], Asked]:
+    platform, said, seen = Asked(*looks, KeyboardInterrupt()), [], []
+    with pytest.raises(KeyboardInterrupt):
+        for fresh in watch(platform, 0, said.append):  # type: ignore[arg-type]
+            seen.append([f.reason for f in fresh])
+    return seen, said, platform
+
+
+def test_a_watch_tells_what_is_new_oldest_first_and_nothing_twice() -> None:
+    first = (event("a", 2, reason="B"), event("b", 1, reason="A"))
+    seen, said, platform = watched(first, first, (*first, event("c", 3, reason="C")), first)
+    assert seen == [["A", "B"], ["C"]]
+    assert (said, platform.engines) == ([], 1)
+
+
+def test_a_watch_outlives_the_api_says_so_once_and_comes_back_over_new_connections() -> None:
+    seen, said, platform = watched((event("a", 1),), None, None, (event("a", 1), event("b", 2, reason="New")))
+    assert seen == [["BackOff"], ["New"]]
+    assert len(said) == 1 and "asking again" in said[0]
+    assert platform.engines == 3
+
+
+def test_a_watch_that_cannot_begin_is_an_error() -> None:
+    with pytest.raises(InfraError, match="No API server"):
+        next(watch(Asked(None), 0, print))  # type: ignore[arg-type]
+
+
+def test_lines_that_stay_on_the_screen_say_when_and_not_how_long_ago() -> None:
+    assert "12:05:00  BackOff" in events_text(fold([event("a", 5)]), None, Style())
+    assert "5 m ago  BackOff" in events_text(fold([event("a", 5)]), NOW, Style())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_findings_are_named_most_important_first(sick: Platform, tmp_path: Path)
     sick.facts["lb1"][p.HAPROXY] = STOPPED
     shown = picture_text(picture(sick, tmp_path), Style())
     assert shown.index("critical lb1: haproxy is stopped") < shown.index("warning w1: packages")
+
+
+def test_a_silent_host_is_told_once_and_what_is_true_for_months_comes_last(sick: Platform, tmp_path: Path) -> None:
+    sick.lose("w1")
+    whole = picture(sick, tmp_path)
+    whole = replace(whole, status=replace(whole.status, notes=("ingress-nginx is retired",)))
+    shown = picture_text(whole, Style())
+    assert shown.count("w1 does not answer") == 1
+    assert shown.splitlines()[-1] == "note: ingress-nginx is retired"
 
 
 def test_what_is_not_installed_not_known_or_never_done_is_said_so(sick: Platform, tmp_path: Path) -> None:
