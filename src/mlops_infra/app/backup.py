@@ -233,7 +233,15 @@ def _own_files(context: SiteContext) -> dict[str, bytes]:
         files["cluster/known_hosts"] = site.known_hosts.read_bytes()
     if site.secrets.is_dir():
         files |= {f"cluster/secrets/{p.name}": p.read_bytes() for p in site.secrets.iterdir() if p.is_file()}
-    return files
+    return files | _named_files(context)
+
+
+def _named_files(context: SiteContext) -> dict[str, bytes]:
+    """Public keys of mirrors that cluster.yaml names beside itself: without them nothing installs from those."""
+    base = context.site.config.parent
+    named = {mirror.key_file for mirror in context.cluster.mirrors.apt if mirror.key_file}
+    relative = {name for name in named if not Path(name).is_absolute() and ".." not in Path(name).parts}
+    return {f"cluster/files/{n}": (base / n).read_bytes() for n in sorted(relative) if (base / n).is_file()}
 
 
 def _fetch(session: Session, payload: bytes, part: Path, openers: Sequence[object], steps: Steps) -> None:

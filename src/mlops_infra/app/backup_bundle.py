@@ -7,7 +7,7 @@ import json
 import os
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,15 @@ from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
 
-__all__ = ["SNAPSHOT", "BundleError", "Identity", "Manifest", "identity_of", "read_manifest", "verify"]
+__all__ = [
+    "KEYS", "SNAPSHOT", "BundleError", "Identity", "Manifest", "extract", "identity_of", "opened", "read_manifest",
+    "verify",
+]  # fmt: skip
 
 MANIFEST = "manifest.json"
 SNAPSHOT = "etcd/snapshot.db"
+KEYS = "etcd/keys"
+"""The keys at the snapshot's revision, as etcdctl lists them; bundles of format 1 made before it lack it."""
 _LARGEST_MANIFEST = 64 * 1024 * 1024
 _PIECE = 1024 * 1024
 _TRAILER = 32
@@ -65,7 +70,7 @@ def identity_of(cluster: Cluster, site: Site) -> Identity:
 
 def read_manifest(path: Path, identities: Sequence[Any]) -> Manifest:
     """The manifest alone, without reading the rest. Raises BundleError."""
-    with _opened(path, identities, whole=False) as tar:
+    with opened(path, identities, whole=False) as tar:
         return _manifest(path, tar, tar.next())
 
 
@@ -74,7 +79,7 @@ def verify(path: Path, identities: Sequence[Any], expected: Identity | None = No
 
     `expected`: whose it has to be. Raises BundleError, naming what is wrong.
     """
-    with _opened(path, identities) as tar:
+    with opened(path, identities) as tar:
         manifest = _manifest(path, tar, tar.next())
         _check_identity(path, manifest.cluster, expected)
         seen: set[str] = set()
@@ -88,6 +93,17 @@ def verify(path: Path, identities: Sequence[Any], expected: Identity | None = No
     if SNAPSHOT not in seen:
         raise _damaged(path, "it holds no snapshot of etcd")
     return manifest
+
+
+def extract(path: Path, identities: Sequence[Any], wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """The files whose names are wanted, held in memory. Raises BundleError."""
+    found: dict[str, bytes] = {}
+    with opened(path, identities) as tar:
+        while (member := tar.next()) is not None:
+            source = tar.extractfile(member) if member.isreg() and wanted(member.name) else None
+            if source is not None:
+                found[member.name] = source.read()
+    return found
 
 
 def _check_member(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, manifest: Manifest) -> None:
@@ -152,7 +168,7 @@ def _manifest(path: Path, tar: tarfile.TarFile, first: tarfile.TarInfo | None) -
 
 
 @contextmanager
-def _opened(path: Path, identities: Sequence[Any], *, whole: bool = True) -> Iterator[tarfile.TarFile]:
+def opened(path: Path, identities: Sequence[Any], *, whole: bool = True) -> Iterator[tarfile.TarFile]:
     """The tar inside, read as it is decrypted by a thread: nothing of it touches the disk.
 
     Where `whole`, what is behind the end of the tar is decrypted too: a byte flipped there must not go unseen.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mlops_infra.cli.backup_restore import restore
 from mlops_infra.cli.options import options_of
 from mlops_infra.errors import ExitCode, UsageError
 
@@ -59,7 +60,7 @@ def list_(ctx: typer.Context, keys: list[Path] = _KEYS) -> None:
     out, context = _opened(ctx)
     directory = directory_of(context.cluster, context.site)
     stored = bundles(directory)
-    found = _listed(stored, _identities(context, keys) if stored else [])
+    found = _listed(stored, identities_of(context, keys) if stored else [])
     out.text(list_text(found, str(directory), out.style))
     out.answer(list_shape(found, str(directory)))
 
@@ -75,8 +76,8 @@ def show(
     from mlops_infra.ui.backup import manifest_shape, manifest_text  # noqa: PLC0415
 
     out, context = _opened(ctx)
-    path = _named(context, bundle)
-    manifest = read_manifest(path, _identities(context, keys))
+    path = bundle_named(context, bundle)
+    manifest = read_manifest(path, identities_of(context, keys))
     out.text(manifest_text(str(path), manifest, out.style, files=True, verified=False))
     out.answer({"bundle": str(path), **manifest_shape(manifest)})
 
@@ -97,13 +98,16 @@ def verify(
     from mlops_infra.ui.backup import manifest_shape, manifest_text  # noqa: PLC0415
 
     out, context = _opened(ctx)
-    path = _named(context, bundle)
+    path = bundle_named(context, bundle)
     expected = None if any_cluster else identity_of(context.cluster, context.site)
-    manifest = verify_bundle(path, _identities(context, keys), expected)
+    manifest = verify_bundle(path, identities_of(context, keys), expected)
     out.text(manifest_text(str(path), manifest, out.style, files=False, verified=True))
     if expected is not None and expected.ca_sha256 is None:
         out.aside("only the cluster's name could be compared: there is no kubeconfig here (`mlops-infra kubeconfig`)")
     out.answer({"bundle": str(path), "ok": True, **manifest_shape(manifest, files=False)})
+
+
+app.command()(restore)
 
 
 @key.command("path")
@@ -150,13 +154,14 @@ def _opened(ctx: typer.Context) -> tuple[Output, SiteContext]:
     return Output(as_json=options.json, verbose=options.verbose), open_site(options.config, options.lab)
 
 
-def _identities(context: SiteContext, keys: list[Path]) -> list[Any]:
+def identities_of(context: SiteContext, keys: list[Path]) -> list[Any]:
+    """The private keys of these files, or the site's own. Raises ConfigError."""
     from mlops_infra.app.backup_key import identities, key_path  # noqa: PLC0415
 
     return identities(keys or [key_path(context.site)])
 
 
-def _named(context: SiteContext, name: str) -> Path:
+def bundle_named(context: SiteContext, name: str) -> Path:
     """Raises UsageError when there is no such bundle."""
     from mlops_infra.app.backup_store import bundles, directory_of, newest  # noqa: PLC0415
 

@@ -28,6 +28,13 @@ STEPS = {
     "files": "certificates, configuration, versions",
     "fetch": "fetching and encrypting",
     "verify": "opening the bundle and comparing every file",
+    "keys": "asking etcd what has come since the snapshot",
+    "prepare": "preparing the bare hosts",
+    "upload": "sending the snapshot to the masters",
+    "cluster": "restoring the cluster",
+    "up": "what cluster.yaml declares",
+    "smoke": "smoke test",
+    "doctor": "examining the platform",
 }
 
 
