@@ -74,14 +74,14 @@ def bare(lab: Lab) -> int:
     settled = _sessions(lab)
     lab.product("--lab", "up", "--yes", "--no-smoke")
     noop = {host: count - settled[host] for host, count in _sessions(lab).items()}
-    journal = _journal(lab, report["run"])
+    journal = journal_of(lab, report["run"])
     publish(
         "fresh",
         "A fresh platform, from bare hosts",
         [
             f"`up` {whole:.1f} s, all nodes Ready after {ready:.1f} s.",
             "",
-            *_split(journal, started),
+            *split_of(journal, started),
             "",
             "Inside the preparation, host by host:",
             "",
@@ -112,12 +112,12 @@ def _row(name: str, counts: dict[str, int], least: int) -> str:
     return f"| {name} | {' | '.join(map(str, counts.values()))} | {sum(counts.values())} | {least} |"
 
 
-def _journal(lab: Lab, run_id: str) -> list[dict[str, Any]]:
+def journal_of(lab: Lab, run_id: str) -> list[dict[str, Any]]:
     path = lab.directory / ".mlops-infra/lab/runs" / run_id / "journal.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _split(journal: list[dict[str, Any]], started: float) -> list[str]:
+def split_of(journal: list[dict[str, Any]], started: float) -> list[str]:
     """Every batch and operation with its seconds since the program's start, the three longest kinds in bold."""
     at = {entry["what"]: entry["at"] for entry in journal if entry["what"] in ("run_started", "locked", "run_ended")}
     sent = {entry["batch"]: entry for entry in journal if entry["what"] == "batch_sent"}
@@ -260,7 +260,7 @@ def _by_product(lab: Lab) -> tuple[float, list[dict[str, Any]], int]:
         lab.wait_ready()
     seconds = time.monotonic() - began
     newest = max((lab.directory / ".mlops-infra/lab/runs").iterdir()).name
-    return seconds, _journal(lab, newest), one.rc
+    return seconds, journal_of(lab, newest), one.rc
 
 
 def _prepared(journal: list[dict[str, Any]]) -> float:

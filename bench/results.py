@@ -15,7 +15,7 @@ __all__ = ["publish"]
 _RESULTS = Path(__file__).parent / "results"
 _PAGE = Path(__file__).parents[1] / "docs/explanation/performance.md"
 _BEGIN, _END = "<!-- results: begin (bench/run_all.sh) -->", "<!-- results: end -->"
-_ORDER = ("noop", "fresh", "fresh-held", "fleet", "help", "failover")
+_ORDER = ("noop", "fresh", "fresh-held", "weekly", "fleet", "help", "failover")
 
 
 def publish(name: str, title: str, lines: list[str]) -> None:
