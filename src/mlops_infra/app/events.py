@@ -133,6 +133,7 @@ def _cause(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
     whole = involved.get("name") or ""
     for name in (whole, whole.rpartition("-")[0]):  # the longer first: the other is its beginning
         message = message.replace(name, "·") if len(name) > 3 else message
+    message = re.sub(r"·(-[a-z0-9]{4,10})+\b", "·", message)  # what it made: its own name and a random end
     message = re.sub(r"\b[0-9a-f]{8,}(-[0-9a-f]{4,})*\b|\d+(\.\d+)*", "·", message)
     return involved.get("kind", ""), involved.get("namespace", ""), event.get("reason") or "", message
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from mlops_infra.app.picture import Addon, Picture
 from mlops_infra.doctor.check import Severity
 from mlops_infra.ui.console import Style
-from mlops_infra.ui.plan import count_of
+from mlops_infra.ui.plan import count_of, hosts_text
 from mlops_infra.ui.report import status_text, table
 
 __all__ = ["picture_text", "watched_text"]
@@ -91,7 +91,11 @@ def _findings(picture: Picture, style: Style) -> list[str]:
     lines = [
         f"{style.strong(count_of(len(found), 'finding'))}, {advice} (`mlops-infra doctor` says why, and what to do)"
     ]
-    for one in found[:_SHOWN]:
-        mark = style.warn if one.severity is Severity.WARNING else style.bad
-        lines.append(f"  {mark(one.severity.word)} {one.host + ': ' if one.host else ''}{one.finding.brief}")
-    return [*lines, *([f"  and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])]
+    # The same on several hosts is one line.
+    told: dict[tuple[Severity, str], list[str]] = {}
+    for one in found:
+        told.setdefault((one.severity, one.finding.brief), []).extend([one.host] if one.host else [])
+    for (severity, brief), hosts in list(told.items())[:_SHOWN]:
+        mark = style.warn if severity is Severity.WARNING else style.bad
+        lines.append(f"  {mark(severity.word)} {hosts_text(hosts) + ': ' if hosts else ''}{brief}")
+    return [*lines, *([f"  and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else [])]

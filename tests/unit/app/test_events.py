@@ -46,6 +46,15 @@ def test_other_reasons_kinds_and_messages_stay_apart_and_the_newest_is_first() -
     assert [f.last.minute for f in found] == [3, 2, 1]
 
 
+def test_pods_that_one_owner_made_are_one_cause() -> None:
+    made = [
+        event("front", m, f"Created pod: front-{end}", reason="SuccessfulCreate")
+        for m, end in ((1, "x7k2p"), (2, "9dlqs"))
+    ]
+    (found,) = fold(made)
+    assert (found.count, found.message) == (2, "Created pod: front-9dlqs")
+
+
 def test_warnings_only() -> None:
     assert [f.reason for f in fold([event("a", 1), event("b", 2, type="Normal", reason="Pulled")], warnings=True)] == [
         "BackOff"

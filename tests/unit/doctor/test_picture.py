@@ -73,6 +73,14 @@ def test_a_silent_host_is_told_once_and_what_is_true_for_months_comes_last(sick:
     assert shown.splitlines()[-1] == "note: ingress-nginx is retired"
 
 
+def test_the_same_on_several_hosts_is_one_line(sick: Platform, tmp_path: Path) -> None:
+    for host in ("w1", "w2"):
+        sick.facts[host][p.CONTAINERD] = STOPPED
+    shown = picture_text(picture(sick, tmp_path), Style())
+    assert "2 findings" in shown
+    assert "error w1 w2: containerd is stopped" in shown
+
+
 def test_what_is_not_installed_not_known_or_never_done_is_said_so(sick: Platform, tmp_path: Path) -> None:
     sick.api[p.INGRESS] = ABSENT
     shown = picture_text(picture(sick, tmp_path, backup=False), Style())
