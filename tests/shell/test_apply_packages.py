@@ -91,3 +91,35 @@ def test_packages_that_must_not_be_there_are_removed(site: Sandbox) -> None:
     site.converge(Packages("a", {"tcri": None}, hold=True))
     change = site.converge(Packages("b", {}, remove=("tcri", "tnever")))
     assert change is not None and change.reason == "tcri installed"
+
+
+COUNTED = (
+    'mv /usr/bin/apt-get /usr/bin/apt-get.real; printf \'#!/bin/sh\\necho "$@" >>/tmp/calls\\n'
+    'exec /usr/bin/apt-get.real "$@"\\n\' >/usr/bin/apt-get; chmod 755 /usr/bin/apt-get'
+)
+
+
+def test_what_later_steps_declare_comes_in_the_first_transaction_and_is_theirs_to_hold(site: Sandbox) -> None:
+    site.run(COUNTED)
+    later = Packages("kubernetes", {"tkubelet": "1.31.4-*"}, hold=True)
+    first = Packages("base", {"tcri": None}, along=later.packages)
+    # As in a run: both were judged before anything was done.
+    facts = site.observe(first.probes() | later.probes())
+    changes = [change for r in (first, later) if (change := r.diff(facts)) is not None]
+    assert [c.diff for c in changes] == ["tcri: (none) → installed", "tkubelet: (none) → 1.31.4-*"]
+    assert site.send(site.batch(*changes)).ok
+    assert installed(site, "tkubelet") == "1.31.4-1.1 hold"
+    assert installed(site, "tcri") == "1.31.1-1.1 install"
+    assert site.run("grep -vc -e ' -s ' -e ' update' /tmp/calls") == "1\n", "one transaction"
+    assert site.converge(later) is None
+
+
+def test_what_cannot_come_along_stops_nobody(site: Sandbox) -> None:
+    site.converge(Packages("base", {"tcri": None}, along={"tkubelet": "9.9-*", "nosuch": None}))
+    assert installed(site, "tcri") == "1.31.1-1.1 install"
+
+
+def test_what_is_there_in_another_version_is_never_moved_by_the_way(site: Sandbox) -> None:
+    site.converge(Packages("kubernetes", {"tkubelet": "1.31.4-*"}, hold=True))
+    site.converge(Packages("base", {"tcri": None}, along={"tkubelet": "1.31.5-*"}))
+    assert installed(site, "tkubelet") == "1.31.4-1.1 hold", "an upgrade begins with a drain, not with a base package"

@@ -69,7 +69,7 @@ def converge(
     from mlops_infra.app.judgement import refuse  # noqa: PLC0415
     from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.app.up import apply, check_saved  # noqa: PLC0415
-    from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
+    from mlops_infra.ui.plan import overview_text, plan_text  # noqa: PLC0415
     from mlops_infra.ui.progress import Progress  # noqa: PLC0415
 
     out, relay = output_of(options), Relay()
@@ -80,7 +80,9 @@ def converge(
         if saved is not None:
             check_saved(made, saved)
         if not made.is_empty:
-            out.text(plan_text(made, out.style, all_lines=options.verbose > 0))
+            is_agreed = (options.yes or saved is not None) and not options.verbose
+            shown = overview_text(made, out.style) if is_agreed else None
+            out.text(shown or plan_text(made, out.style, all_lines=options.verbose > 0))
             refuse(platform.findings)
             if not out.confirm("Go on?", yes=options.yes or saved is not None):
                 out.aside("Nothing was changed.")

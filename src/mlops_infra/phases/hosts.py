@@ -17,6 +17,7 @@ from mlops_infra.phases.distribution import (
     kubernetes_repository,
     time_service,
 )
+from mlops_infra.phases.node_packages import later_packages
 from mlops_infra.phases.releases import minor_of
 from mlops_infra.resources import (
     Directory,
@@ -107,7 +108,7 @@ def _resources(cluster: Cluster, host: Host, repositories: tuple[DistributionRep
             File("/etc/needrestart/conf.d/mlops-infra.conf", _NEEDRESTART),
         ]
     names = (*(BASE_PACKAGES if is_node else ("ca-certificates", "openssl")), *settings.extra_packages)
-    resources.append(Packages("base", dict.fromkeys(names)))
+    resources.append(Packages("base", dict.fromkeys(names), along=later_packages(cluster, is_node=is_node)))
     if is_node:
         modules = tuple(dict.fromkeys((*MODULES, *settings.modules)))
         resources += [KernelModules(modules), Sysctls({**SYSCTLS, **settings.sysctls}, settings.skip_sysctls)]

@@ -10,7 +10,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host, Role
 from mlops_infra.phases.lb import MASTER_PORT
 
-__all__ = ["Guarded", "Peers", "guarded_on", "ours_on", "ways_from"]
+__all__ = ["Guarded", "Peers", "datagrams_from", "guarded_on", "ours_on", "ways_from"]
 
 _KUBELET, _ETCD = 10250, (2379, 2380)
 _ETCD_METRICS, _CONTROLLER_MANAGER, _SCHEDULER = 2381, 10257, 10259
@@ -67,10 +67,21 @@ def guarded_on(cluster: Cluster, role: Role) -> Iterator[Guarded]:
 def ways_from(cluster: Cluster, host: Host) -> tuple[tuple[str, int], ...]:
     """Addresses and TCP ports that `host` must be able to call, each once, itself left out.
 
-    UDP (Flannel's 8472, MetalLB's 7946) is not among them: nothing answers there before they run.
+    UDP is asked about in another way: `datagrams_from`.
     """
     ways = dict.fromkeys(_ways(cluster, cluster.role(host.name)))
     return tuple(way for way in ways if way[0] != host.node_address)
+
+
+def datagrams_from(cluster: Cluster, host: Host) -> tuple[tuple[str, int], ...]:
+    """Addresses and UDP ports that `host` must be able to send to: Flannel's, among nodes.
+
+    One port alone: a kernel tells one and the same asker of six undeliverable datagrams at once, then of one a second.
+    """
+    if cluster.network.cni != "flannel" or cluster.role(host.name) == "lb":
+        return ()
+    others = [n.node_address for n in (*cluster.hosts.masters[:_PEERS], *cluster.hosts.workers[:_PEERS])]
+    return tuple((address, _VXLAN) for address in dict.fromkeys(others) if address != host.node_address)
 
 
 def _ways(cluster: Cluster, role: Role) -> Iterator[tuple[str, int]]:

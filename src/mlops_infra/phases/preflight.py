@@ -14,7 +14,7 @@ from mlops_infra.model.hosts import Host
 from mlops_infra.phases.distribution import ARCHITECTURES, SUPPORTED, is_supported
 from mlops_infra.phases.drift import drift
 from mlops_infra.phases.finding import Finding, Severity
-from mlops_infra.phases.ports import ours_on, ways_from
+from mlops_infra.phases.ports import datagrams_from, ours_on, ways_from
 from mlops_infra.phases.releases import minor_of
 from mlops_infra.render import render
 
@@ -45,6 +45,7 @@ class _Said:
     listening: frozenset[int] = frozenset()
     ways: tuple[tuple[str, int, str], ...] = ()
     outbound: tuple[tuple[str, int, str], ...] = ()
+    datagrams: tuple[tuple[str, int, str], ...] = ()
     untold: tuple[str, ...] = ()
     mac: str = ""
 
@@ -60,6 +61,7 @@ def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) 
     With `adopt` a foreign cluster is no finding: that it agrees with the file is judged all the same.
     """
     found: list[Finding] = []
+    said_by: dict[str, _Said] = {}
     systems = {n: s for n, f in facts.items() if (s := f.value(System())) is not None}
     cards: dict[str, str] = {}
     for host in cluster.all_hosts:
@@ -67,9 +69,10 @@ def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) 
             found += _machine(cluster, host, systems[host.name])
         answer = facts[host.name].value(_command(cluster, host)) if host.name in facts else None
         if answer is not None:
-            said = _parsed(answer.stdout)
+            said = said_by[host.name] = _parsed(answer.stdout)
             cards[host.name] = said.mac
             found += _state(cluster, host, said, adopt=adopt)
+    found += _datagrams(cluster, said_by)
     found += _clocks(systems)
     found += _clones(systems, cards)
     found += drift(cluster, facts.get(API, Facts()))
@@ -83,6 +86,7 @@ def _command(cluster: Cluster, host: Host) -> Command:
         address=host.node_address,
         ways=ways_from(cluster, host),
         outbound=_outbound(cluster, host),
+        datagrams=datagrams_from(cluster, host),
     )
     return Command("preflight", text, timeout=20)
 
@@ -191,6 +195,29 @@ def _ways(cluster: Cluster, host: Host, said: _Said) -> Iterator[Finding]:
         yield Finding(host.name, "note", text)
 
 
+def _datagrams(cluster: Cluster, said_by: Mapping[str, _Said]) -> Iterator[Finding]:
+    """UDP. "Undeliverable" means that the way is open. Silence of a bare host means that something swallows the
+    question or the answer; of a host where Flannel runs it means nothing: its socket takes datagrams without a word."""
+    names = {h.node_address: h.name for h in cluster.all_hosts}
+    for host, said in said_by.items():
+        untold = []
+        for address, port, outcome in said.datagrams:
+            there = said_by.get(names.get(address, ""))
+            is_bare = there is not None and not there.prepared and not there.kubeadm
+            if outcome == "prohibited" or (outcome == "silent" and is_bare):
+                yield Finding(
+                    host,
+                    "warn",
+                    f"no way to {names.get(address, address)} port {port}/udp: {outcome}",
+                    "a firewall between the hosts or on one drops datagrams, or the word that they are undeliverable",
+                    f"allow udp {port} from {cluster.host_named(host).node_address} to {address}, and ICMP back",
+                )
+            elif outcome != "refused":
+                untold.append(f"{names.get(address, address)} port {port}/udp")
+        if untold:
+            yield Finding(host, "note", f"it could not be told whether {', '.join(untold)} can be reached")
+
+
 def _clocks(systems: Mapping[str, SystemFact]) -> Iterator[Finding]:
     if len(systems) < 2:
         return
@@ -259,6 +286,7 @@ def _parsed(stdout: str) -> _Said:
         listening=frozenset(int(port, 16) for port in lists.get("listen", ())),
         ways=tuple(_way(text) for text in sorted(lists.get("way", ()))),
         outbound=tuple(_way(text) for text in sorted(lists.get("outbound", ()))),
+        datagrams=tuple(_way(text) for text in sorted(lists.get("datagram", ()))),
         untold=tuple(lists.get("untold", ())),
         mac="".join(lists.get("mac", ())),
     )

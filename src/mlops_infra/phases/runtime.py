@@ -24,6 +24,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.flannel import images as flannel_images
+from mlops_infra.phases.node_packages import containerd_packages, kubernetes_packages
 from mlops_infra.phases.releases import pause_image
 from mlops_infra.phases.toml import deep_merged, to_toml
 from mlops_infra.render import render
@@ -138,12 +139,11 @@ def hosts_toml(registry: str, mirror: str) -> str:
 
 
 def _resources(cluster: Cluster, host: Host, images: tuple[str, ...]) -> tuple[Resource, ...]:
-    versions = cluster.versions
     restart = restart_unit("containerd.service")
     return (
         *_limits(cluster, restart),
         # Held with what they are pinned to: an upgrade behind our back has taken API servers down (domain.md 1.4).
-        Packages("containerd", {"containerd.io": f"{versions.containerd}-*"}, hold=True),
+        Packages("containerd", containerd_packages(cluster), hold=True),
         File("/etc/containerd/config.toml", containerd_config(cluster), notifies=(restart,)),
         *(
             File(f"/etc/containerd/certs.d/{registry}/hosts.toml", hosts_toml(registry, mirror))
@@ -151,17 +151,7 @@ def _resources(cluster: Cluster, host: Host, images: tuple[str, ...]) -> tuple[R
         ),
         UnitState("containerd.service", enabled=True, active=True),
         File("/etc/crictl.yaml", f"runtime-endpoint: {CRI_SOCKET}\nimage-endpoint: {CRI_SOCKET}\ntimeout: 10\n"),
-        Packages(
-            "kubernetes",
-            {
-                "kubelet": f"{versions.kubernetes}-*",
-                "kubeadm": f"{versions.kubernetes}-*",
-                "kubectl": f"{versions.kubernetes}-*",
-                "kubernetes-cni": None,
-                "cri-tools": None,
-            },
-            hold=True,
-        ),
+        Packages("kubernetes", kubernetes_packages(cluster), hold=True),
         PodResolvConf(),
         UnitState("kubelet.service", enabled=True),
         *_prepull(cluster, host, images),

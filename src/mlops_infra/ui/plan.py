@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from mlops_infra.core import API, Change, HostProblem, Kind, Plan, PlannedOperation, PlannedStep
 from mlops_infra.ui.console import Style
 
-__all__ = ["count_of", "hosts_text", "plan_text", "problems_text", "summary"]
+__all__ = ["count_of", "hosts_text", "overview_text", "plan_text", "problems_text", "summary"]
 
 _SIGNS = {Kind.CREATE: "+", Kind.UPDATE: "~", Kind.REPLACE: "±", Kind.REMOVE: "-", Kind.RUN: "»"}
 _DIFF_LINES = 14
 _HOSTS_SHOWN = 8
+_MANY_LINES = 40
+"""More than this nobody reads who has said yes beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,20 @@ def plan_text(plan: Plan, style: Style, *, all_lines: bool = False) -> str:
     lines += [f"{style.note('note:')} {note}" for note in plan.notes]
     lines.append(summary(plan))
     return "\n".join(lines)
+
+
+def overview_text(plan: Plan, style: Style) -> str:
+    """For who has said yes beforehand: the whole view where it is short, else a line a phase, with the same problems
+    and notes below."""
+    whole = plan_text(plan, style)
+    if len(whole.splitlines()) <= _MANY_LINES:
+        return whole
+    rows = [_phase_row(phase, [s for s in plan.steps if s.id.phase == phase]) for phase in _phases(plan)]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{style.strong(a.ljust(widths[0]))}  {b.ljust(widths[1])}  {style.dim(c)}".rstrip() for a, b, c in rows]
+    lines += ["", *problems_text(plan.problems, style)]
+    lines += [f"{style.note('note:')} {note}" for note in plan.notes]
+    return "\n".join([*lines, f"{summary(plan)} `mlops-infra plan` shows all of it, as does -v here."])
 
 
 def summary(plan: Plan) -> str:
@@ -75,6 +91,18 @@ def problems_text(problems: Sequence[HostProblem], style: Style) -> list[str]:
         lines += [f"  {style.dim('why:')} {cause}"] if cause else []
         lines += [f"  {style.dim('try:')} {remedy}"] if remedy else []
     return lines
+
+
+def _phases(plan: Plan) -> Sequence[str]:
+    return list(dict.fromkeys(step.id.phase for step in plan.steps))
+
+
+def _phase_row(phase: str, steps: Sequence[PlannedStep]) -> tuple[str, str, str]:
+    """Name, how much, where."""
+    counted = [(sum(len(s.changes) for s in steps), "change"), (sum(len(s.operations) for s in steps), "operation")]
+    said = [count_of(number, noun) for number, noun in counted if number]
+    said += ["disruptive"] if any(item.disruptive for s in steps for item in _items(s)) else []
+    return phase, ", ".join(said), hosts_text([s.id.host for s in steps])
 
 
 def _items(step: PlannedStep) -> list[Change | PlannedOperation]:

@@ -1,3 +1,4 @@
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +8,7 @@ import pytest
 
 from mlops_infra.core import Command, CommandFact, Facts, System, SystemFact
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.ports import ours_on, ways_from
+from mlops_infra.phases.ports import datagrams_from, ours_on, ways_from
 from mlops_infra.phases.preflight import Finding, judge, probes
 
 GIB = 1024**3
@@ -77,6 +78,9 @@ def test_cgroup_v1_is_refused_from_the_minor_that_refuses_it(
         ("master-2", "way 10.0.0.11 2379 silent", "warn", "no way to master-1 port 2379: silent"),
         ("master-2", "way 10.0.0.11 2379 prohibited", "warn", "no way to master-1 port 2379: prohibited"),
         ("master-2", "way 10.0.0.11 2379 untold", "note", "could not be told"),
+        ("master-2", "datagram 10.0.0.11 8472 silent", "warn", "no way to master-1 port 8472/udp: silent"),
+        ("master-2", "datagram 10.0.0.11 8472 prohibited", "warn", "no way to master-1 port 8472/udp: prohibited"),
+        ("master-2", "datagram 10.0.0.11 8472 untold", "note", "could not be told"),
         ("worker-1", "outbound registry.k8s.io 443 unresolved", "refuse", "registry.k8s.io port 443"),
         (
             "worker-1",
@@ -98,6 +102,27 @@ def test_what_a_bare_host_says_of_itself_is_judged(
 @pytest.mark.parametrize("outcome", ["open", "refused"])
 def test_a_way_on_which_the_other_host_itself_answers_is_open(cluster: Cluster, outcome: str) -> None:
     assert judge(cluster, facts_for(cluster, {"master-2": f"{BARE}way 10.0.0.11 2379 {outcome}\n"})) == ()
+
+
+def test_an_undeliverable_datagram_was_a_way_that_is_open(cluster: Cluster) -> None:
+    assert judge(cluster, facts_for(cluster, {"master-2": f"{BARE}datagram 10.0.0.11 8472 refused\n"})) == ()
+
+
+def test_silence_of_a_host_where_flannel_runs_already_tells_nothing_and_it_is_said_once(cluster: Cluster) -> None:
+    ours = dict.fromkeys(("master-1", "master-2"), "prepared yes\nkubeadm yes\n")
+    new = f"{BARE}datagram 10.0.0.11 8472 silent\ndatagram 10.0.0.12 8472 silent\n"
+    (found,) = judge(cluster, facts_for(cluster, {**ours, "worker-1": new}))
+    assert found.severity == "note"
+    assert "master-1 port 8472/udp, master-2 port 8472/udp" in found.brief
+
+
+def test_nodes_send_datagrams_to_one_another_where_flannel_does(make: Callable[..., Cluster]) -> None:
+    cluster = make()
+    asked = datagrams_from(cluster, cluster.host_named("worker-1"))
+    assert set(asked) == {(n.node_address, 8472) for n in cluster.nodes if n.name != "worker-1"}
+    assert datagrams_from(cluster, cluster.host_named("lb-1")) == ()
+    bare = make(network={"cni": "none"})
+    assert datagrams_from(bare, bare.host_named("worker-1")) == ()
 
 
 def test_ports_of_ours_on_a_host_that_is_ours_are_not_taken_by_strangers(cluster: Cluster) -> None:
@@ -149,8 +174,16 @@ def test_no_port_is_wanted_by_two_roles_that_could_be_mistaken(cluster: Cluster)
 def test_the_script_says_what_this_machine_is(cluster: Cluster) -> None:
     (command,) = [p for p in probes(cluster, cluster.host_named("worker-1")) if isinstance(p, Command)]
     script = command.script.replace("10.0.0.1 6443", "127.0.0.1 1")
-    script = "\n".join(line for line in script.splitlines() if not line.startswith("try outbound"))
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    script = script.replace("datagram 10.0.0.11 8472", "datagram 127.0.0.1 1")
+    script = script.replace("datagram 10.0.0.12 8472", f"datagram 127.0.0.1 {silent.getsockname()[1]}")
+    skipped = ("try outbound", "datagram 10.")
+    script = "\n".join(line for line in script.splitlines() if not line.startswith(skipped))
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True, timeout=20)
     words = {line.split()[0] for line in done.stdout.splitlines()}
     assert {"prepared", "kubeadm", "disk"} <= words
     assert "way 127.0.0.1 1 refused" in done.stdout
+    assert "datagram 127.0.0.1 1 refused" in done.stdout
+    assert f"datagram 127.0.0.1 {silent.getsockname()[1]} silent" in done.stdout
+    silent.close()

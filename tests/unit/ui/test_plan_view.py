@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlops_infra.core import API, Change, HostProblem, Kind, Plan, PlannedOperation, PlannedStep, StepId
 from mlops_infra.ui.console import Style
-from mlops_infra.ui.plan import hosts_text, plan_text, problems_text, summary
+from mlops_infra.ui.plan import hosts_text, overview_text, plan_text, problems_text, summary
 
 PLAIN = Style()
 
@@ -63,3 +63,29 @@ def test_hosts_with_the_same_problem_share_one_message() -> None:
 def test_many_hosts_are_cut_with_their_number() -> None:
     assert hosts_text([f"w{i}" for i in range(20)]).endswith("… (20 hosts)")
     assert hosts_text(["a", "b"]) == "a b"
+
+
+def test_who_has_said_yes_beforehand_sees_a_line_a_phase_of_a_long_plan() -> None:
+    many = tuple(change(f"/etc/{i}") for i in range(60))
+    operation = PlannedOperation("init", "kubeadm init", "there is no cluster", disruptive=True)
+    steps = (
+        step("hosts", "m1", *many),
+        step("hosts", "w1", *many),
+        step("control-plane", "m1", operations=(operation,)),
+    )
+    problem = HostProblem("w2", "does not answer", unreachable=True)
+    shown = overview_text(Plan("c", steps, (problem,), ("old release",)), PLAIN)
+    assert shown.splitlines() == [
+        "hosts          120 changes              m1 w1",
+        "control-plane  1 operation, disruptive  m1",
+        "",
+        "problem: w2: does not answer",
+        "note: old release",
+        "Plan: 120 changes and 1 operation on 2 hosts, 1 disruptive. "
+        "`mlops-infra plan` shows all of it, as does -v here.",
+    ]
+
+
+def test_a_short_plan_is_shown_whole_to_everybody() -> None:
+    plan = Plan("c", (step("hosts", "m1", change(diff="-a\n+b")),))
+    assert overview_text(plan, PLAIN) == plan_text(plan, PLAIN)
