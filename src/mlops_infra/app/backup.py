@@ -17,7 +17,7 @@ from pathlib import Path
 from mlops_infra import __version__
 from mlops_infra.app.backup_bundle import Identity, Manifest, identity_of, verify
 from mlops_infra.app.backup_key import KeyState, ensure_key, identities, key_path, key_state, recipients
-from mlops_infra.app.backup_store import bundles, directory_of, expired, new_name, remove, staged
+from mlops_infra.app.backup_store import SUFFIX, bundles, directory_of, expired, new_name, remove, staged
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.ending import ended_by_sigterm
@@ -38,7 +38,7 @@ from mlops_infra.operations.etcd_snapshot import (
 from mlops_infra.transport import Session, Transport
 from mlops_infra.transport.errors import explain
 
-__all__ = ["Backup", "Steps", "take_backup"]
+__all__ = ["Backup", "Steps", "publish", "take_backup"]
 
 LOOK_DEADLINE = 25.0
 
@@ -130,7 +130,7 @@ def take_backup(
             if known is not None and known != manifest.cluster.ca_sha256:
                 notes = (*notes, "the kubeconfig here is of another CA: `mlops-infra kubeconfig` fetches the right one")
             digest, size = _sealed(part)
-            bundle = _publish(part, directory, cluster.name, now or datetime.now(UTC))
+            bundle = publish(part, directory, cluster.name, now or datetime.now(UTC))
             steps.begin("")
     settings = cluster.backup
     gone = remove(
@@ -267,9 +267,10 @@ def _sealed(part: Path) -> tuple[str, int]:
         return digest, file.tell()
 
 
-def _publish(part: Path, directory: Path, cluster: str, now: datetime) -> Path:
+def publish(part: Path, directory: Path, cluster: str, now: datetime, suffix: str = SUFFIX) -> Path:
+    """Gives a file that is whole its name, never one that is taken. Raises InfraError."""
     for nth in range(100):
-        bundle = directory / new_name(cluster, now, nth)
+        bundle = directory / new_name(cluster, now, nth, suffix)
         if bundle.exists():
             continue
         try:

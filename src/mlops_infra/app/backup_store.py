@@ -15,9 +15,10 @@ from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
 
-__all__ = ["Stored", "bundles", "directory_of", "expired", "new_name", "newest", "remove", "staged"]
+__all__ = ["SUFFIX", "Stored", "bundles", "directory_of", "expired", "new_name", "newest", "remove", "staged"]
 
 _NAME = re.compile(r"(?P<cluster>[a-z0-9-]+)-(?P<stamp>\d{8}T\d{6}Z)(?:-\d+)?\.tar\.age")
+SUFFIX = ".tar.age"
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -56,8 +57,8 @@ def newest(cluster: Cluster, site: Site) -> Stored | None:
     return found[0] if found else None
 
 
-def new_name(cluster: str, now: datetime, nth: int = 0) -> str:
-    return f"{cluster}-{now.astimezone(UTC).strftime(_STAMP)}{f'-{nth}' if nth else ''}.tar.age"
+def new_name(cluster: str, now: datetime, nth: int = 0, suffix: str = SUFFIX) -> str:
+    return f"{cluster}-{now.astimezone(UTC).strftime(_STAMP)}{f'-{nth}' if nth else ''}{suffix}"
 
 
 def expired(found: Sequence[Stored], good: Path, *, keep: int, keep_days: int, now: datetime) -> tuple[Stored, ...]:

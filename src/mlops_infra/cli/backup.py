@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mlops_infra.cli.backup_resources import put_back, resources
 from mlops_infra.cli.backup_restore import restore
 from mlops_infra.cli.options import options_of
 from mlops_infra.errors import ExitCode, UsageError
@@ -108,6 +109,8 @@ def verify(
 
 
 app.command()(restore)
+app.command()(resources)
+app.command("put-back")(put_back)
 
 
 @key.command("path")
