@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from mlops_infra.core import (
     UnitFact,
 )
 from mlops_infra.core.facts import Absent
+from mlops_infra.doctor.probes import parse_backends
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
@@ -27,7 +27,7 @@ from mlops_infra.phases.kubeadm_config import endpoint_port
 from mlops_infra.phases.lb import BACKENDS
 from mlops_infra.phases.ready import NODES
 
-__all__ = ["Backend", "Balancer", "Member", "Node", "Status", "parse_backends", "status_of", "status_questions"]
+__all__ = ["Backend", "Balancer", "Member", "Node", "Status", "status_of", "status_questions"]
 
 HAPROXY = Unit("haproxy.service")
 ETCD_MANIFEST = Stat("/etc/kubernetes/manifests/etcd.yaml")
@@ -159,22 +159,9 @@ def _balancer(cluster: Cluster, name: str, address: str, facts: Facts) -> Balanc
         unit.active if isinstance(unit, UnitFact) else ("not installed" if isinstance(unit, Absent) else "unknown")
     )
     answer = facts.value(BACKENDS)
-    backends = parse_backends(answer.stdout) if answer is not None and answer.rc == 0 else ()
+    servers = parse_backends(answer.stdout) if answer is not None and answer.rc == 0 else ()
+    backends = tuple(Backend(s.backend, s.server, s.status) for s in servers)
     return Balancer(name, address, haproxy, f"http://{address}:{cluster.lb.stats.port}/stats", backends)
-
-
-def parse_backends(text: str) -> tuple[Backend, ...]:
-    """Servers from HAProxy's `show stat` (CSV with a header): backend, server, status such as UP or DOWN."""
-    lines = [line for line in text.splitlines() if line]
-    if not lines or not lines[0].startswith("# "):
-        return ()
-    header = lines[0][2:].split(",")
-    rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]
-    return tuple(
-        Backend(row["pxname"], row["svname"], re.sub(r"\s.*", "", row.get("status", "")))
-        for row in rows
-        if row.get("svname") not in ("FRONTEND", "BACKEND", None)
-    )
 
 
 def _is_member(facts: Facts) -> bool | None:

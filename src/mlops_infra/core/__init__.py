@@ -27,12 +27,13 @@ from mlops_infra.core.probe import (
     Unit,
     UnitFact,
 )
-from mlops_infra.core.secret import MASK, Secret
+from mlops_infra.core.secret import MASK, SHAPES, Secret
 
 __all__ = [
     "ABSENT",
     "API",
     "MASK",
+    "SHAPES",
     "UNKNOWN",
     "Absent",
     "Action",

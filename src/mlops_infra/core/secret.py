@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["MASK", "Secret"]
+import re
+
+__all__ = ["MASK", "SHAPES", "Secret"]
 
 MASK = "********"
+
+SHAPES = (
+    # PEM private keys, and what is left of one whose end was cut off.
+    re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # a kubeadm bootstrap token
+    re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),  # a JSON web token
+)
+"""What is a secret wherever it stands: all of the match."""
 
 
 class Secret:

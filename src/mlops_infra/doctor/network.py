@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mlops_infra.core import API, Absent, ApiObject, Probe
@@ -171,17 +171,12 @@ def _addon(view: View, name: str) -> str:
     return on_host(view.a_master, f"{script}; }} >{config} && kubeadm init phase addon {name} --config {config}")
 
 
-def _installed(view: View, probe: ApiObject, what: str) -> Skipped | Mapping[str, Any]:
-    there = view.api(probe)
-    if there is None:
-        return _NO_API
-    return Skipped(f"{what} is not installed") if isinstance(there, Absent) else there
-
-
 def _if_installed(probe: ApiObject, what: str, judge: Callable[[View], Verdict]) -> Callable[[View, str], Verdict]:
     def guarded(view: View, _: str) -> Verdict:
-        there = _installed(view, probe, what)
-        return there if isinstance(there, Skipped) else judge(view)
+        there = view.api(probe)
+        if there is None:
+            return _NO_API
+        return Skipped(f"{what} is not installed") if isinstance(there, Absent) else judge(view)
 
     return guarded
 

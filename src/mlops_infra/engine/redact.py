@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 
-from mlops_infra.core import MASK
+from mlops_infra.core import MASK, SHAPES
 
 __all__ = ["redact"]
 
-_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-"""PEM private keys, and what is left of one whose end was cut off."""
-_BOOTSTRAP_TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
-_JSON_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")
 _HEADER = re.compile(r"(?i)(authorization:\s*)(?:(?:bearer|basic)\s+)?\S+")
 _NAMED = re.compile(
     r"(?i)\b((?:[a-z0-9]+[-_])*(?:password|passwd|passphrase|token|client-key-data|secret[-_]access[-_]key))"
@@ -24,7 +20,7 @@ _DIGEST = re.compile(r"sha-?256\S*\s*(?:sum|is|wanted)?[ :=]*$|wanted $", re.IGN
 
 def redact(text: str) -> str:
     """`text` without tokens, private keys, passwords, certificate keys. What is called a sha256 is public and stays."""
-    for pattern in (_KEY, _BOOTSTRAP_TOKEN, _JSON_TOKEN):
+    for pattern in SHAPES:
         text = pattern.sub(MASK, text)
     text = _HEADER.sub(rf"\g<1>{MASK}", text)
     text = _NAMED.sub(rf"\g<1>\g<2>{MASK}", text)

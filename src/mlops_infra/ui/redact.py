@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 
-from mlops_infra.core.secret import MASK, Secret
+from mlops_infra.core.secret import MASK, SHAPES, Secret
 
 __all__ = ["Redactor", "redact"]
 
 _SHAPES = (
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # a kubeadm bootstrap token
+    *SHAPES,
     re.compile(r"(?<=--certificate-key )[0-9a-f]{64}"),
     re.compile(r"(?<=client-key-data: )[A-Za-z0-9+/=]+"),
 )

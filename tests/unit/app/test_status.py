@@ -12,11 +12,11 @@ from mlops_infra.app.status import (
     HAPROXY,
     NODES,
     Backend,
-    parse_backends,
     status_of,
     status_questions,
 )
 from mlops_infra.core import ABSENT, API, CommandFact, Facts, HostProblem, StatFact, UnitFact
+from mlops_infra.doctor.probes import parse_backends
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site

@@ -34,6 +34,7 @@ def test_colours_need_a_terminal_and_no_no_color(monkeypatch: pytest.MonkeyPatch
     "secret",
     [
         "abcdef.0123456789abcdef",
+        "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJrdWJlcm5ldGVz.c2lnbmF0dXJlLW9mLWl0",
         "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----",
         "--certificate-key " + "a1" * 32,
         "client-key-data: TUlJRW93SUJBQUtDQVFFQQ==",
