@@ -29,13 +29,14 @@ SESSIONS_FRESH, SESSIONS_NOOP, BY_HAND = 60, 7, 1.1
 VERBOSE = "echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/10-bench.conf && systemctl reload ssh"
 COUNT = "journalctl --no-pager -q -o cat | grep -c '^Starting session: .* for USER from' || :"
 
+# /etc/cni/net.d itself stays: containerd watches that directory, and never hears of one that takes its place.
 OFF = """\
 systemctl stop kubelet mlops-infra-approver.timer 2>/dev/null
 kubeadm reset -f --skip-phases=remove-etcd-member >/dev/null 2>&1
 for link in cni0 flannel.1; do ip link del $link 2>/dev/null; done
 for m in $(awk '$2 ~ "^/var/lib/kubelet/" { print $2 }' /proc/mounts | sort -r); do umount -l "$m"; done
 find /var/lib/etcd /var/lib/kubelet -mindepth 1 -delete 2>/dev/null
-rm -rf /etc/kubernetes /etc/cni/net.d /var/lib/cni /run/flannel /root/init.yaml /var/lib/mlops-infra/operations \
+rm -rf /etc/kubernetes /etc/cni/net.d/* /var/lib/cni /run/flannel /root/init.yaml /var/lib/mlops-infra/operations \
   /var/lib/mlops-infra/manifest.json /var/lib/mlops-infra/cluster.yaml /var/lib/mlops-infra/secrets.json
 mkdir -p /etc/kubernetes/manifests /etc/cni/net.d
 for table in filter nat mangle; do iptables -t $table -F; iptables -t $table -X; done 2>/dev/null
