@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from sandbox import SHELLS, Sandbox, needs_root
 
+from mlops_infra.app.doctor import questions_of
 from mlops_infra.doctor import probes as p
+from mlops_infra.doctor.catalogue import CHECKS
+from mlops_infra.model.cluster import Cluster
 
 pytestmark = needs_root
 
@@ -65,3 +69,35 @@ def test_certificates_are_told_by_one_program_with_their_ends_and_without_keys(h
 def test_a_host_without_certificates_says_none(host: Sandbox) -> None:
     host.run("rm -rf /etc/kubernetes /var/lib/kubelet")
     assert p.parse_certificates(p.said(host.observe({p.CERTIFICATES}), p.CERTIFICATES)) == {}
+
+
+# Stand-ins that are counted, for what starts slowly or asks a daemon, and for what is counted besides.
+COUNTED = ("awk", "openssl", "crictl", "kubectl", "etcdctl", "ctr", "timedatectl", "df", "perl", "journalctl", "base64")
+COUNT = (
+    f"mkdir -p /usr/local/sbin; for p in {' '.join(COUNTED)}; do f=/usr/local/sbin/$p; "
+    "printf '#!/bin/sh\\necho %s >>/tmp/started\\n[ ! -x /usr/bin/%s ] || exec /usr/bin/%s \"$@\"\\n' $p $p $p >$f; "
+    "chmod 755 $f; done; rm -f /tmp/started"
+)
+
+
+def cluster_of() -> Cluster:
+    hosts = {
+        "lb": [{"name": "lb1", "address": "10.0.0.20"}],
+        "masters": [{"name": f"m{i}", "address": f"10.0.0.{i}"} for i in (1, 2, 3)],
+    }
+    return Cluster.model_validate({"name": "c", "ssh": {"user": "u"}, "hosts": hosts})
+
+
+def test_a_master_is_examined_with_few_programs_however_many_certificates_it_has(host: Sandbox) -> None:
+    cluster = cluster_of()
+    host.run(CERTIFICATES)
+    host.run("cd /etc/kubernetes/pki && for i in 1 2 3 4 5 6 7 8 9; do cp ca.crt more$i.crt; done")
+    host.run(COUNT)
+    asked = questions_of(cluster, CHECKS)["m1"]
+    host.observe(asked)
+    started = Counter(host.run("cat /tmp/started").split())
+    assert started["awk"] == 1, "for all certificates"
+    assert started["openssl"] <= 4, "own API server, endpoint, and two questions to etcd"
+    assert started["crictl"] <= 2
+    assert started["df"] == 2
+    assert not {"etcdctl", "ctr", "kubectl"} & set(started), "they take a quarter of a second each to start"
