@@ -1,0 +1,45 @@
+#!/bin/sh
+# Asks the service what is known, and compares within the tolerance. URL: where; HOST: the name to ask for, where URL is
+# an address (the load balancer's). Without URL it asks through `kubectl port-forward`.
+. "$(dirname -- "$0")/lib.sh"
+forward=
+trap '[ -z "$forward" ] || kill "$forward" 2>/dev/null || :' EXIT
+if [ -z "${URL:-}" ]; then
+  port=${LOCAL_PORT:-18080}
+  k port-forward service/ml-service "$port:80" >/dev/null &
+  forward=$!
+  URL=http://127.0.0.1:$port
+fi
+say "asking $URL"
+python3 - "$URL" "${HOST:-}" "$here/app/golden.json" <<'PROGRAM'
+import json, sys, time, urllib.error, urllib.request
+
+url, host, golden = sys.argv[1], sys.argv[2], json.load(open(sys.argv[3]))
+headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
+# Nothing of the site's proxies: the platform is asked itself.
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def ask(path, body=None):
+    request = urllib.request.Request(url + path, json.dumps(body).encode() if body is not None else None, headers)
+    with opener.open(request, timeout=5) as reply:
+        return reply.read().decode()
+
+
+end = time.monotonic() + 30
+while True:
+    try:
+        for case in golden["cases"]:
+            said = json.loads(ask("/predict", case["input"]))["power_kw"]
+            if abs(said - case["output"]) > golden["tolerance"]:
+                sys.exit(f"wrong: {case['input']} gave {said}, not {case['output']}")
+        missing = [m for m in ("ml_requests_total", "ml_request_seconds_bucket", "ml_request_errors_total") if m not in ask("/metrics")]
+        if missing:
+            sys.exit(f"no {', '.join(missing)} in /metrics")
+        print(f"{len(golden['cases'])} predictions as they should be, and metrics")
+        break
+    except (OSError, ValueError, KeyError) as error:
+        if time.monotonic() > end:
+            sys.exit(f"no answer: {error}")
+        time.sleep(0.5)
+PROGRAM

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Back to an earlier version: `rollback.sh [REVISION]`, default the one before.
+. "$(dirname -- "$0")/lib.sh"
+say "rolling back to ${1:-the revision before}"
+k rollout undo deployment/ml-service ${1:+--to-revision="$1"}
+k rollout status deployment/ml-service --timeout="${TIMEOUT:-180s}"
+"$here/ci/check.sh"
