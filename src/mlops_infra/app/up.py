@@ -11,7 +11,7 @@ from mlops_infra.app.status import Status
 from mlops_infra.core import Facts, Plan
 from mlops_infra.engine.interrupt import interruptible
 from mlops_infra.engine.observation import ADMIN_KUBECONFIG, Observation
-from mlops_infra.engine.plan_json import load_saved_plan
+from mlops_infra.engine.plan_json import SavedPlan
 from mlops_infra.engine.result import RunResult
 from mlops_infra.errors import ConfigError, ExitCode, InfraError
 
@@ -39,9 +39,8 @@ class Fetched:
     source: str | None
 
 
-def check_saved(plan: Plan, path: Path) -> None:
-    """Raises ConfigError when the file is not a plan for this cluster, InfraError when the world has moved."""
-    saved = load_saved_plan(path)
+def check_saved(plan: Plan, saved: SavedPlan, path: Path) -> None:
+    """Raises ConfigError when it is not a plan for this cluster, InfraError when the world has moved."""
     if saved.cluster != plan.cluster:
         raise ConfigError(f"{path} is a plan for {saved.cluster}, this file describes {plan.cluster}")
     if saved.digest != plan.digest():

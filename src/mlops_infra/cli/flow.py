@@ -38,6 +38,8 @@ def plan(options: Options, *, out_file: Path | None = None, adopt: bool = False)
     from mlops_infra.ui.plan import plan_text  # noqa: PLC0415
 
     out = output_of(options)
+    if out_file is not None and not out_file.parent.is_dir():
+        raise InfraError(f"the plan cannot be saved: there is no directory {out_file.parent}")
     with open_platform(asked_of(options, adopt=adopt), emit=Relay(), ask_sudo_password=asker(out)) as platform:
         made = platform.plan()
         out.text(plan_text(made, out.style, all_lines=options.verbose > 0))
@@ -69,16 +71,18 @@ def converge(
     from mlops_infra.app.judgement import refuse  # noqa: PLC0415
     from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.app.up import apply, check_saved  # noqa: PLC0415
+    from mlops_infra.engine.plan_json import load_saved_plan  # noqa: PLC0415
     from mlops_infra.ui.plan import overview_text, plan_text  # noqa: PLC0415
     from mlops_infra.ui.progress import Progress  # noqa: PLC0415
 
     out, relay = output_of(options), Relay()
+    wanted = load_saved_plan(saved) if saved else None
     with open_platform(
         asked_of(options, part.phases if part else None, adopt=adopt), emit=relay, ask_sudo_password=asker(out)
     ) as platform:
         made = platform.plan()
-        if saved is not None:
-            check_saved(made, saved)
+        if saved and wanted:
+            check_saved(made, wanted, saved)
         if not made.is_empty:
             is_agreed = (options.yes or saved is not None) and not options.verbose
             shown = overview_text(made, out.style) if is_agreed else None

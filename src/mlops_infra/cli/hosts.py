@@ -90,9 +90,10 @@ def trust(
         pin(context, [s for s in found if s not in changed], replace_changed=replace)
         seen += found
     out.answer(keys_shape(seen))
-    out.text(f"pinned in {context.site.known_hosts}")
     silent = sum(s.state is KeyState.UNREACHABLE for s in seen)
     refused = sum(s.state is KeyState.CHANGED and (not replace or bool(s.target.host_key)) for s in seen)
+    if silent + refused < len(seen):
+        out.text(f"pinned in {context.site.known_hosts}")
     if refused:
         return ExitCode.FAILED if refused + silent == len(seen) else ExitCode.PARTLY
     return ExitCode.DONE if not silent else ExitCode.UNREACHABLE if silent == len(seen) else ExitCode.PARTLY

@@ -26,7 +26,7 @@ def table(rows: Sequence[Sequence[str]], style: Style) -> list[str]:
 
 
 def status_text(status: Status, style: Style, parts: Iterable[str] = PARTS, roles: Iterable[str] = ()) -> str:
-    """The state of a platform, or of some of its parts; `roles` limits the nodes."""
+    """The state of a platform, with its notes, or of some of its parts; `roles` limits the nodes."""
     wanted, only = set(parts), set(roles)
     lines: list[str] = []
     if "nodes" in wanted:
@@ -47,7 +47,8 @@ def status_text(status: Status, style: Style, parts: Iterable[str] = PARTS, role
                 f"statistics {balancer.stats_url}  user {status.stats_user}, password in {status.stats_password_in}"
             )
     lines += problems_text(status.problems, style)
-    lines += [f"{style.note('note:')} {note}" for note in status.notes]
+    if wanted == set(PARTS):
+        lines += [f"{style.note('note:')} {note}" for note in status.notes]
     return "\n".join(lines).strip("\n")
 
 

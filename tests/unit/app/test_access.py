@@ -205,6 +205,7 @@ def looked(tmp_path: Path, *found: dict[str, Any]) -> Observation:
     """Through the engine, from a master that serves."""
     platform = FakePlatform("m1", "m2")
     platform.serving = {"m2"}
+    platform.hosts["m2"].files["/etc/kubernetes/admin.conf"] = b"a kubeconfig"
     wide = tuple(o for o in found if o["kind"] == "ClusterRoleBinding")
     platform.api = {CLUSTER_WIDE: wide, IN_NAMESPACES: tuple(o for o in found if o not in wide)}
     masters = (Master("m1", "10.0.0.1"), Master("m2", "10.0.0.2"))
