@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,68 @@ def forks(folder: Path, number: int) -> int:
     return trace.read_text().count("execve(")
 
 
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to count programs")
+def test_everything_that_a_worker_is_asked_starts_nine_programs(tmp_path: Path, tools: Path) -> None:
+    (tmp_path / "link").symlink_to("somewhere")
+    probes: list[Probe[Any]] = [System(), Swaps(), KernelFeature("tmpfs"), Package("kubelet"), Unit("a.service")]
+    probes += [Stat(str(tmp_path / "link")), ReadLink(str(tmp_path / "link")), Sysctl("kernel.pid_max")]
+    for n in range(6):
+        (tmp_path / str(n)).write_text("x")
+        probes += [Stat(str(tmp_path / str(n))), Sha256(str(tmp_path / str(n))), ReadText(str(tmp_path / str(n)))]
+    probes.append(Command("usually nothing", "echo found", files=(f"{tmp_path}/no-such*",)))
+    script = compile_observe(probes, NONCE).replace(b"PATH=", f"PATH={tools}:".encode(), 1)
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-e", "trace=execve", "-e", "status=successful", "-o", str(trace), "dash", "-s"]
+    done = subprocess.run(strace, input=script, check=True, capture_output=True)
+    assert parse_answers(done.stdout, probes, NONCE)[System()].clock > 1_600_000_000
+    started = [line.split('"')[1].rpartition("/")[2] for line in trace.read_text().splitlines() if "execve(" in line]
+    programs = ["dash", "stat", "sha256sum", "ip", "grep", "dpkg-query", "systemctl", "base64", "head"]
+    assert sorted(started) == sorted(programs)
+
+
+@ask_shells
+def test_many_texts_of_different_limits_come_back_each_as_it_is(shell: tuple[str, ...], tmp_path: Path) -> None:
+    """More than one `head` sends, some without a newline at the end, some that look like what stands between."""
+    probes = [ReadText(str(tmp_path / f"{n} $(x)")) for n in range(20)]
+    for n, probe in enumerate(probes):
+        Path(probe.path).write_text(f"{n}" if n % 3 else f"==> {n} <==\n\n")
+    small, gone = ReadText(str(tmp_path / "1 $(x)"), 1), ReadText(str(tmp_path / "gone"), 1)
+    facts = ask(shell, [*probes, small, gone])
+    assert [facts[p] for p in probes] == [Path(p.path).read_text() for p in probes]
+    assert (facts[small], facts[gone]) == ("1", ABSENT)
+
+
+@ask_shells
+def test_a_text_that_cannot_be_read_does_not_cost_the_others(shell: tuple[str, ...], tmp_path: Path) -> None:
+    unreadable = ReadText("/proc/self/mem")
+    before, after = tmp_path / "before", tmp_path / "zafter"
+    for path in (before, after):
+        path.write_text(path.name)
+    facts = ask(shell, [ReadText(str(before)), unreadable, ReadText(str(after))])
+    assert facts[unreadable] == Unreadable("cannot be read")
+    assert (facts[ReadText(str(before))], facts[ReadText(str(after))]) == ("before", "zafter")
+
+
+@ask_shells
+def test_a_command_about_files_starts_only_where_one_has_something_in_it(
+    shell: tuple[str, ...], tmp_path: Path
+) -> None:
+    about = Command("about", "echo started; exit 3", files=(f"{tmp_path}/one", f"{tmp_path}/*.list"))
+    assert ask(shell, [about])[about] == CommandFact(0, "")
+    (tmp_path / "empty.list").touch()
+    assert ask(shell, [about])[about] == CommandFact(0, "")
+    (tmp_path / "full.list").write_text("x")
+    assert ask(shell, [about])[about] == CommandFact(3, "started\n")
+
+
+@ask_shells
+def test_the_clock_is_that_of_the_moment_of_asking(shell: tuple[str, ...]) -> None:
+    before = time.time()
+    with_files, alone = (ask(shell, [System(), *more])[System()].clock for more in ([Stat("/etc")], []))
+    for clock in (with_files, alone):
+        assert before - 0.05 < clock < time.time() + 0.05
+
+
 def test_the_forks_in_the_script_are_one_a_kind() -> None:
     many: list[Probe[Any]] = [kind(f"/f{n}") for n in range(150) for kind in (Stat, Sha256, ReadLink)]
     many += [Package(f"package{n}") for n in range(150)] + [Unit(f"u{n}.service") for n in range(150)]
@@ -202,7 +265,7 @@ def test_the_forks_in_the_script_are_one_a_kind() -> None:
     script = compile_observe(many, NONCE).decode()
     main = script[script.index("main() {") :]
     calls = [line.split()[0] for line in main.splitlines() if line.startswith("q_")]
-    assert sorted(calls) == ["q_link", "q_pkg", "q_sha", "q_stat", "q_sysctl", "q_unit"]
+    assert sorted(calls) == ["q_path", "q_pkg", "q_sha", "q_sysctl", "q_unit"]
 
 
 @ask_shells
@@ -216,7 +279,14 @@ def test_a_script_cut_anywhere_does_nothing(shell: tuple[str, ...], tmp_path: Pa
 
 @pytest.mark.parametrize(
     "probe",
-    [Stat("relative"), Stat("/x\0y"), Package("a; rm -rf /"), Unit("$(x).service"), Sysctl("../../etc/passwd")],
+    [
+        Stat("relative"),
+        Stat("/x\0y"),
+        Command("c", "true", files=("/$(x)",)),
+        Package("a; rm -rf /"),
+        Unit("$(x).service"),
+        Sysctl("../../etc/passwd"),
+    ],
     ids=lambda p: type(p).__name__,
 )
 def test_names_that_no_host_could_have_are_refused(probe: Probe[Any]) -> None:

@@ -162,12 +162,14 @@ class CommandFact:
 class Command(Probe[CommandFact]):
     """Anything else: a read-only POSIX sh script with an id, run in a subshell under `timeout`; stderr is dropped.
 
-    Answer Unknown when the time ran out.
+    Answer Unknown when the time ran out. `files`: patterns of sh(1); where no file that matches one has anything in
+    it, nothing is started, and the answer is status 0 without output. Five processes less for what is usually absent.
     """
 
     id: str
     script: str
     timeout: int = 10
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

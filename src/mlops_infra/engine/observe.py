@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from shlex import quote
 from typing import Any
 
@@ -47,6 +49,7 @@ _CHUNK = 200
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(service|socket|timer|mount|swap|target|slice|path|device|automount|scope)")
+_PATTERN = re.compile(r"/[A-Za-z0-9_./*-]+")
 _WORD = re.compile(r"[A-Za-z0-9_.=!,()/ -]+")
 
 # Features whose presence another path than /sys/module tells (domain.md 1.2).
@@ -67,7 +70,13 @@ class ApiEndpoint:
 
 def numbered(probes: Iterable[Probe[Any]]) -> tuple[Probe[Any], ...]:
     """The probes once each, in the order in which script and parser number them."""
-    return tuple(sorted(set(probes), key=lambda p: (type(p).__name__, repr(p))))
+    return _numbered(frozenset(probes))
+
+
+# Hosts of one role are asked the same, and each of them for its script and for its answers.
+@lru_cache(maxsize=64)
+def _numbered(probes: frozenset[Probe[Any]]) -> tuple[Probe[Any], ...]:
+    return tuple(sorted(probes, key=lambda p: (type(p).__name__, repr(p))))
 
 
 def compile_observe(probes: Iterable[Probe[Any]], nonce: str, api: ApiEndpoint | None = None) -> bytes:
@@ -78,17 +87,22 @@ def compile_observe(probes: Iterable[Probe[Any]], nonce: str, api: ApiEndpoint |
     """
     if not re.fullmatch(r"[A-Za-z0-9]{8,}", nonce):
         raise ValueError("a nonce is eight or more letters and digits")
-    asked = numbered(probes)
-    body = [f"printf 'BEGIN %s {PROTOCOL}\\n' \"$N\""]
+    return _script(numbered(probes), api).replace("@NONCE@", nonce, 1).encode()
+
+
+@lru_cache(maxsize=64)
+def _script(asked: tuple[Probe[Any], ...], api: ApiEndpoint | None) -> str:
+    """The script with a mark for the nonce, which is in its first lines and nowhere else."""
+    body = [f'held="BEGIN $N {PROTOCOL}$nl"']
     kinds = {type(p) for p in asked}
     wanted = {name for name, kind_set in _NEEDS.items() if kinds & kind_set}
     for section in _SECTION_COMPILERS:
         body.extend(section(asked))
     body.extend(_blob(asked, api))
-    body.append('printf \'END %s %s\\n\' "$N" "$n"')
+    body.append('held="${held}END $N $n$nl"; flush')
     functions = [SECTIONS[name] for name in SECTIONS if name in wanted]
     main = "main() {\n" + "\n".join(body) + "\n}\nmain </dev/null\n"
-    return "\n".join([PROLOGUE.replace("@NONCE@", nonce), *functions, main]).encode()
+    return "\n".join([PROLOGUE, *functions, main])
 
 
 def _calls(function: str, pairs: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -106,8 +120,10 @@ def _of(kind: type[Any], asked: tuple[Probe[Any], ...]) -> Iterator[tuple[str, A
 
 
 def _paths(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
-    for function, kind in (("q_stat", Stat), ("q_link", ReadLink), ("q_sha", Sha256)):
-        yield from _calls(function, ((n, _path(p.path)) for n, p in _of(kind, asked)))
+    stats = {p.path: n for n, p in _of(Stat, asked)}
+    links = {p.path: n for n, p in _of(ReadLink, asked)}
+    yield from _calls("q_path", ((stats.get(p, ""), links.get(p, ""), _path(p)) for p in sorted({*stats, *links})))
+    yield from _calls("q_sha", ((n, _path(p.path)) for n, p in _of(Sha256, asked)))
 
 
 def _path(path: str) -> str:
@@ -145,11 +161,10 @@ def _system(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
         yield f"q_system {number}"
 
 
-_SECTION_COMPILERS = (_system, _paths, _kernel, _packages_and_units)
+_SECTION_COMPILERS = (_paths, _system, _kernel, _packages_and_units)
 
 _NEEDS: dict[str, set[type[Any]]] = {
-    "stat": {Stat},
-    "link": {ReadLink},
+    "path": {Stat, ReadLink},
     "sha": {Sha256},
     "sysctl": {Sysctl},
     "feature": {KernelFeature},
@@ -165,15 +180,23 @@ _NEEDS: dict[str, set[type[Any]]] = {
 
 def _blob(asked: tuple[Probe[Any], ...], api: ApiEndpoint | None) -> Iterator[str]:
     """Everything that is free text: one pipeline, one base64."""
-    inner = list(_calls("q_text", ((n, str(p.limit), _path(p.path)) for n, p in _of(ReadText, asked))))
+    texts = sorted(_of(ReadText, asked), key=lambda text: text[1].limit)
+    inner = [
+        call
+        for limit, of_one in groupby(texts, key=lambda text: text[1].limit)
+        for call in _calls(f"q_text {limit + 1}", ((n, _path(p.path)) for n, p in of_one))
+    ]
     for number, probe in _of(Command, asked):
         if len(probe.script.encode()) > 100_000:
             raise ValueError(f"the script of command {probe.id!r} is too long for one argument")
-        inner.append(f"q_command {number} {int(probe.timeout)} {COMMAND_LIMIT} {quote(probe.script)}")
+        words = [number, str(int(probe.timeout)), str(COMMAND_LIMIT), quote(probe.script)]
+        inner.append(" ".join(["q_command", *words, *(_checked(_PATTERN, f, "pattern of files") for f in probe.files)]))
     if api is not None:
         inner.extend(_api(asked, api))
     if inner:
-        yield "\n".join(["printf 'blob\\t-\\t=\\t'", "{", *inner, "} 3>&1 | base64 | tr -d '\\n'", "n=$((n+1)); echo"])
+        yield "\n".join(
+            ["flush; printf 'blob\\t-\\t=\\t'", "{", *inner, "} 3>&1 | base64 -w 0", "n=$((n+1)); held=$nl"]
+        )
 
 
 def _api(asked: tuple[Probe[Any], ...], api: ApiEndpoint) -> Iterator[str]:

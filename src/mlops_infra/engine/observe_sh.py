@@ -1,5 +1,7 @@
 """The sh of the observe script: strictly POSIX (dash, bash, busybox ash), no temporary files, one fork a kind.
 
+Records are held and sent many at a time: what a shell prints by itself is a packet each, for sshd and for us.
+
 `set -u` without `set -e`: a question that fails says so in its own record and does not stop the others. Where one fork
 for all gives another number of lines than it was asked for (a file vanished, a name holds a newline), the same
 question is put one by one.
@@ -18,47 +20,51 @@ n=0
 t='@TAB@'
 nl='
 '
-r() { n=$((n+1)); printf '%s\n' "$1"; }
+held= now=
+r() { n=$((n+1)); held=$held$1$nl; [ ${#held} -lt 4000 ] || flush; }
+flush() { printf %s "$held"; held=; }
 count() { set -f; IFS=$nl; c=0; for l in $1; do c=$((c+1)); done; }
 next() { id=${ids%% *}; ids=${ids#* }; }
 plain() { set +f; unset IFS; }""".replace("@TAB@", "\t")
 
-_STAT = r"""
-q_stat() {
+# One `stat` tells of files, of links' targets (literally, after "name -> ") and, by /proc/self/, what the time is: that
+# directory is as old as the process that looks at it.
+_PATH = r"""
+q_path() {
   ids=; k=$#
   while [ "$k" -gt 0 ]; do
-    if [ -e "$2" ] || [ -L "$2" ]; then ids="$ids$1 "; set -- "$@" "$2"; else r "stat$t$1$t-"; fi
-    shift 2; k=$((k-2))
+    if [ -e "$3" ] || [ -L "$3" ]; then
+      v=$2
+      if [ -n "$v" ] && [ ! -L "$3" ]; then r "link$t$v$t!${t}not a symbolic link"; v=; fi
+      if [ -n "$1$v" ]; then ids="$ids$1,$v "; set -- "$@" "$3"; fi
+    else
+      [ -z "$1" ] || r "stat$t$1$t-"
+      [ -z "$2" ] || r "link$t$2$t-"
+    fi
+    shift 3; k=$((k-3))
   done
   [ $# -gt 0 ] || return 0
+  ids="$ids, "; set -- "$@" /proc/self/
   f="%f$t%s$t%U$t%G"
-  o=$(stat -c "$f" -- "$@" 2>/dev/null)
+  o=$(QUOTING_STYLE=literal stat -c "$f$t%.Y$t%N" -- "$@" 2>/dev/null)
   count "$o"
   if [ "$c" -eq $# ]; then
-    for l in $o; do next; r "stat$t$id$t=$t$l"; done
+    for l in $o; do
+      next
+      w=${l#*"$t"*"$t"*"$t"*"$t"}; v=${w#*"$t"}
+      [ "$id" != , ] || now=${w%%"$t"*}
+      [ -z "${id%,*}" ] || r "stat$t${id%,*}$t=$t${l%"$t$w"}"
+      [ -z "${id#*,}" ] || r "link$t${id#*,}$t=$t${v#"$1 -> "}"
+      shift
+    done
   else
-    for p; do next; if l=$(stat -c "$f" -- "$p" 2>/dev/null); then r "stat$t$id$t=$t$l"
-      else r "stat$t$id$t!${t}stat failed"; fi; done
-  fi
-  plain
-}"""
-
-_LINK = r"""
-q_link() {
-  ids=; k=$#
-  while [ "$k" -gt 0 ]; do
-    if [ -L "$2" ]; then ids="$ids$1 "; set -- "$@" "$2"
-    elif [ -e "$2" ]; then r "link$t$1$t!${t}not a symbolic link"
-    else r "link$t$1$t-"; fi
-    shift 2; k=$((k-2))
-  done
-  [ $# -gt 0 ] || return 0
-  o=$(readlink -- "$@" 2>/dev/null)
-  count "$o"
-  if [ "$c" -eq $# ]; then
-    for l in $o; do next; r "link$t$id$t=$t$l"; done
-  else
-    for p; do next; l=$(readlink -n -- "$p" 2>/dev/null | base64 | tr -d '\n'); r "link$t$id${t}64$t$l"; done
+    for p; do
+      next
+      if [ -z "${id%,*}" ]; then :
+      elif l=$(stat -c "$f" -- "$p" 2>/dev/null); then r "stat$t${id%,*}$t=$t$l"
+      else r "stat$t${id%,*}$t!${t}stat failed"; fi
+      [ -z "${id#*,}" ] || { l=$(readlink -n -- "$p" 2>/dev/null | base64 -w 0); r "link$t${id#*,}${t}64$t$l"; }
+    done
   fi
   plain
 }"""
@@ -168,29 +174,21 @@ q_system() {
     v=; [ -r "${f#*:}" ] && IFS= read -r v <"${f#*:}"
     r "sys$t$i$t=$t${f%%:*}$t$v"
   done
-  r "sys$t$i$t=${t}machine$t$(uname -m)"
+  v=; [ -r /proc/sys/kernel/arch ] && IFS= read -r v </proc/sys/kernel/arch
+  r "sys$t$i$t=${t}machine$t${v:-$(uname -m)}"
   if [ -e /sys/fs/cgroup/cgroup.controllers ]; then v=2; else v=1; fi
   r "sys$t$i$t=${t}cgroup$t$v"
   if command -v ip >/dev/null 2>&1; then
     # Not from /sys: in a container that may show the interfaces of the machine around it.
-    o=$(ip -o link show 2>/dev/null)
+    o=$(ip addr show 2>/dev/null)
     count "$o"
     for l in $o; do
-      unset IFS; set -- $l
-      v=${2%%:*}
-      if ! q_virtual "${v%%@*}"; then
-        while [ $# -gt 1 ]; do
-          [ "$1" != link/ether ] || { r "sys$t$i$t=${t}mac$t$2"; break; }
-          shift
-        done
-      fi
-    done
-    plain
-    o=$(ip -o -4 addr show scope global 2>/dev/null)
-    count "$o"
-    for l in $o; do
-      unset IFS; set -- $l
-      q_virtual "$2" || r "sys$t$i$t=${t}addr$t${4%%/*}"
+      unset IFS
+      case "$l" in
+        [0-9]*) set -- $l; v=${2%:}; if q_virtual "${v%%@*}"; then v=; fi ;;
+        *link/ether*) set -- $l; [ -z "$v" ] || r "sys$t$i$t=${t}mac$t$2" ;;
+        *"inet "*"scope global"*) set -- $l; [ -z "$v" ] || r "sys$t$i$t=${t}addr$t${2%%/*}" ;;
+      esac
     done
     plain
   elif [ -r /proc/net/fib_trie ]; then
@@ -199,29 +197,73 @@ q_system() {
       case "$x" in '|--') a=$y ;; /32) [ "$y $z" = "host LOCAL" ] && r "sys$t$i$t=${t}addr$t$a" ;; esac
     done </proc/net/fib_trie
   fi
-  r "sys$t$i$t=${t}virt$t$(systemd-detect-virt 2>/dev/null)"
-  r "sys$t$i$t=${t}clock$t$(date +%s.%N)"
+  # As systemd-detect-virt tells it; of virtual machines nothing is asked, and that program costs more than all this.
+  v=; for f in /run/systemd/container /run/host/container-manager; do
+    [ -n "$v" ] || { [ -r "$f" ] && IFS= read -r v <"$f"; }
+  done
+  r "sys$t$i$t=${t}virt$t$v"
+  r "sys$t$i$t=${t}clock$t${now:-$(date +%s.%N)}"
   r "sys$t$i$t."
 }"""
 
 # Inside the blob: a frame is `<nonce> <what>\n`, the text, `<nonce> <how it ended>\n`. fd 3 is the blob itself.
+# One `head` sends up to seven files. What stands between them comes to it as here-documents, short enough that the
+# shell needs no fork for them; where it fails, each file is sent again by itself, and the later frame counts.
 _TEXT = r"""
 q_text() {
+  m=$1; shift; k=$#
+  while [ "$k" -gt 0 ]; do
+    if [ -f "$2" ]; then set -- "$@" "$1" "$2"
+    elif [ -e "$2" ] || [ -L "$2" ]; then printf '%s %s\n%s other\n' "$N" "$1" "$N"
+    else printf '%s %s\n%s absent\n' "$N" "$1" "$N"; fi
+    shift 2; k=$((k-2))
+  done
+  while [ $# -gt 14 ]; do
+    q_texts "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8" "$9" "${10}" "${11}" "${12}" "${13}" "${14}"
+    shift 14
+  done
+  [ $# -eq 0 ] || q_texts "$@"
+}
+q_texts() {
+  printf '%s %s\n' "$N" "$1"
+  head -q -c "$m" -- "$2" ${3+/dev/fd/4 "$4"} ${5+/dev/fd/5 "$6"} ${7+/dev/fd/6 "$8"} ${9+/dev/fd/7 "${10}"} \
+    ${11+/dev/fd/8 "${12}"} ${13+/dev/fd/9 "${14}"} 2>/dev/null 4<<4 5<<5 6<<6 7<<7 8<<8 9<<9; e=$?
+$N 0
+$N ${3-}
+4
+$N 0
+$N ${5-}
+5
+$N 0
+$N ${7-}
+6
+$N 0
+$N ${9-}
+7
+$N 0
+$N ${11-}
+8
+$N 0
+$N ${13-}
+9
+  printf '%s 0\n' "$N"
+  [ "$e" -ne 0 ] || return 0
   while [ $# -gt 0 ]; do
     printf '%s %s\n' "$N" "$1"
-    if [ -f "$3" ]; then
-      { head -c $(($2 + 1)) <"$3"; } 2>/dev/null; e=$?
-    elif [ -e "$3" ] || [ -L "$3" ]; then e=other
-    else e=absent; fi
+    head -c "$m" -- "$2" 2>/dev/null; e=$?
     printf '%s %s\n' "$N" "$e"
-    shift 3
+    shift 2
   done
 }"""
 
 _COMMAND = r"""
+q_some() { for f; do [ ! -s "$f" ] || return 0; done; return 1; }
 q_command() {
   printf '%s %s\n' "$N" "$1"
-  e=$({ { timeout -k 2 "$2" sh -c "$4" </dev/null 2>/dev/null; echo $? >&4; } | head -c "$3" >&3; } 4>&1)
+  a=$2; m=$3; x=$4; shift 4
+  if [ $# -eq 0 ] || q_some "$@"; then
+    e=$({ { timeout -k 2 "$a" sh -c "$x" </dev/null 2>/dev/null; echo $? >&4; } | head -c "$m" >&3; } 4>&1)
+  else e=0; fi
   printf '%s %s\n' "$N" "${e:-141}"
 }"""
 
@@ -259,8 +301,7 @@ q_api_list() {
 }"""
 
 SECTIONS: dict[str, str] = {
-    "stat": _STAT,
-    "link": _LINK,
+    "path": _PATH,
     "sha": _SHA,
     "sysctl": _SYSCTL,
     "feature": _FEATURE,

@@ -53,12 +53,9 @@ class AptRepository:
 
     @property
     def _old_entries(self) -> Command:
-        uris = " ".join(f"-e {quote(uri.rstrip('/'))}" for uri in (self.uri, *self.replaces))
-        return Command(
-            f"{self.id}:one-line",
-            f"grep -h '^[[:space:]]*deb' /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null"
-            f" | grep -F {uris} || :\n",
-        )
+        files = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list")
+        entries = " ".join(f"-e {quote(_entry(uri))}" for uri in (self.uri, *self.replaces))
+        return Command(f"{self.id}:one-line", f"grep -h {entries} -- {' '.join(files)} 2>/dev/null || :\n", files=files)
 
     def probes(self) -> frozenset[Probe[Any]]:
         return self._key_file.probes() | self._source_file.probes() | {self._old_entries}
@@ -86,7 +83,8 @@ class AptRepository:
     def _retire(self) -> str:
         script = 'for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do\n  [ -f "$f" ] || continue\n'
         for uri in (self.uri, *self.replaces):
-            edit = rf"\|^[[:space:]]*deb.*{_regex(uri.rstrip('/'))}|s|^|# mlops-infra: |"
+            pattern = _entry(uri).replace("|", r"\|")
+            edit = rf"\|{pattern}|s|^|# mlops-infra: |"
             script += f'  sed -i {quote(edit)} "$f"\n'
         return script + "done\n"
 
@@ -98,6 +96,11 @@ class AptRepository:
         )
 
 
+def _entry(uri: str) -> str:
+    """A basic regular expression for the one-line entries of a repository."""
+    return f"^[[:space:]]*deb.*{_regex(uri.rstrip('/'))}"
+
+
 def _regex(text: str) -> str:
-    r"""A basic regular expression for these very characters, inside `\|…|`."""
-    return "".join(f"\\{c}" if c in "\\.[]*^$|" else c for c in text)
+    """A basic regular expression for these very characters."""
+    return "".join(f"\\{c}" if c in "\\.[]*^$" else c for c in text)

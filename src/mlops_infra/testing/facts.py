@@ -77,9 +77,11 @@ def read_script(script: str, facts: Mapping[Probe[Any], Any]) -> tuple[str, dict
     for call in _calls(body):
         function, words = call[0], call[1:]
         match function:
-            case "q_stat" | "q_link" | "q_sha":
-                kind: Any = {"q_stat": Stat, "q_link": ReadLink, "q_sha": Sha256}[function]
-                asked.update((int(n), kind(path)) for n, path in _groups(words, 2))
+            case "q_path":
+                asked.update((int(n), Stat(path)) for n, _, path in _groups(words, 3) if n)
+                asked.update((int(n), ReadLink(path)) for _, n, path in _groups(words, 3) if n)
+            case "q_sha":
+                asked.update((int(n), Sha256(path)) for n, path in _groups(words, 2))
             case "q_sysctl":
                 keys = {sysctl_path(p.key): p for p in facts if isinstance(p, Sysctl)}
                 asked.update((int(n), keys.get(p, Sysctl(p[10:].replace("/", ".")))) for n, p in _groups(words, 2))
@@ -87,9 +89,10 @@ def read_script(script: str, facts: Mapping[Probe[Any], Any]) -> tuple[str, dict
                 named = {p.module.replace("-", "_"): p for p in facts if isinstance(p, KernelFeature)}
                 asked.update((int(n), named.get(m, KernelFeature(m))) for n, m, _ in _groups(words, 3))
             case "q_text":
-                asked.update((int(n), ReadText(path, int(limit))) for n, limit, path in _groups(words, 3))
+                limit, *pairs = words
+                asked.update((int(n), ReadText(path, int(limit) - 1)) for n, path in _groups(pairs, 2))
             case "q_command":
-                number, timeout, _, text = words
+                number, timeout, _, text, *_ = words
                 asked[int(number)] = commands.get((text, int(timeout)), Command("?", text, int(timeout)))
             case "q_swaps" | "q_system":
                 asked[int(words[0])] = Swaps() if function == "q_swaps" else System()
