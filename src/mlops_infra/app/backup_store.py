@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,10 @@ from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
 
-__all__ = ["SUFFIX", "Stored", "bundles", "directory_of", "expired", "new_name", "newest", "remove", "staged"]
+__all__ = [
+    "SUFFIX", "Stored", "bundles", "directory_of", "expired", "new_name", "newest", "newest_first", "remove", "staged",
+    "stored_of",
+]  # fmt: skip
 
 _NAME = re.compile(r"(?P<cluster>[a-z0-9-]+)-(?P<stamp>\d{8}T\d{6}Z)(?:-\d+)?\.tar\.age")
 SUFFIX = ".tar.age"
@@ -43,11 +46,23 @@ def directory_of(cluster: Cluster, site: Site) -> Path:
 def bundles(directory: Path, cluster: str | None = None) -> tuple[Stored, ...]:
     """All bundles, or those of the cluster with this name, newest first."""
     found = []
-    for path in directory.glob("*.tar.age") if directory.is_dir() else ():
-        match = _NAME.fullmatch(path.name)
-        if match and path.is_file() and cluster in (None, match["cluster"]):
-            created = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)
-            found.append(Stored(path, match["cluster"], created, path.stat().st_size))
+    for path in directory.glob(f"*{SUFFIX}") if directory.is_dir() else ():
+        one = stored_of(path, path.stat().st_size) if path.is_file() else None
+        if one is not None and cluster in (None, one.cluster):
+            found.append(one)
+    return newest_first(found)
+
+
+def stored_of(path: Path, size: int) -> Stored | None:
+    """What its name says; None for a name that is no bundle's."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    created = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)
+    return Stored(path, match["cluster"], created, size)
+
+
+def newest_first(found: Iterable[Stored]) -> tuple[Stored, ...]:
     return tuple(sorted(found, key=lambda b: (b.created, b.path.name), reverse=True))
 
 

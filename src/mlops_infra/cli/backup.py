@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mlops_infra.cli.backup_copies import copies, copy, fetch, prune
 from mlops_infra.cli.backup_resources import put_back, resources
 from mlops_infra.cli.backup_restore import restore
 from mlops_infra.cli.options import options_of
@@ -32,24 +33,28 @@ def etcd(
     """Take a snapshot, prove it by a trial restore, and keep it as one encrypted bundle.
 
     With it go certificates, keys, configuration of all parts, cluster.yaml and versions. Not the persistent volumes.
-    Works while the API is down. Exit 3: the bundle is good, but the files of a load balancer are missing.
+    Works while the API is down. Copies go to the places of cluster.yaml (backup.copies). Exit 3: the bundle is good,
+    but the files of a load balancer are missing, or a place did not take its copy.
 
     Example:  mlops-infra backup etcd
     """
     from mlops_infra.app.backup import Steps, take_backup  # noqa: PLC0415
+    from mlops_infra.app.backup_places import copy_to_all  # noqa: PLC0415
     from mlops_infra.app.reach import transport_of  # noqa: PLC0415
     from mlops_infra.ui.backup import STEPS, backup_shape, backup_text  # noqa: PLC0415
+    from mlops_infra.ui.backup_copies import sent_shape, sent_text  # noqa: PLC0415
 
     out, context = _opened(ctx)
     transport = transport_of(context, lambda: out.ask_secret("sudo password"))
     try:
         steps = Steps(lambda step: out.aside(f"{out.style.dim('·')} {STEPS.get(step, step)}"))
         done = take_backup(context, transport, steps, source=source or None)
+        sent = copy_to_all(done.bundle, context, transport)
     finally:
         transport.close()
-    out.text(backup_text(done, out.style))
-    out.answer(backup_shape(done))
-    return done.exit_code
+    out.text("\n".join(text for text in (backup_text(done, out.style), sent_text(sent, out.style)) if text))
+    out.answer({**backup_shape(done), "copies": sent_shape(sent)})
+    return ExitCode.PARTLY if any(one.problem for one in sent) else done.exit_code
 
 
 @app.command("list")
@@ -111,6 +116,10 @@ def verify(
 app.command()(restore)
 app.command()(resources)
 app.command("put-back")(put_back)
+app.command()(copy)
+app.command()(copies)
+app.command()(fetch)
+app.command()(prune)
 
 
 @key.command("path")
@@ -127,8 +136,7 @@ def key_path_(ctx: typer.Context) -> None:
 
 @key.command("export")
 def key_export(
-    ctx: typer.Context,
-    file: Path | None = typer.Argument(None, help="Where to; without it the key is printed."),
+    ctx: typer.Context, file: Path | None = typer.Argument(None, help="Where to; without it the key is printed.")
 ) -> None:
     """Copy the private key to FILE (0600), or print it; keep the copy away from the backups and from this machine.
 
