@@ -15,7 +15,18 @@ from mlops_infra.errors import InfraError, UsageError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.transport import Session, Target, Transport
 
-__all__ = ["SOURCES", "Line", "Source", "follow", "parse_line", "parse_since", "read", "script_of", "source_of"]
+__all__ = [
+    "SOURCES",
+    "Line",
+    "Source",
+    "follow",
+    "is_part",
+    "parse_line",
+    "parse_since",
+    "read",
+    "script_of",
+    "source_of",
+]
 
 DEADLINE = 60.0
 _ALL, _NODES, _MASTERS, _LBS = ("lb", "master", "worker"), ("master", "worker"), ("master",), ("lb",)
@@ -80,6 +91,11 @@ def source_of(name: str) -> Source:
         raise UsageError(f"{name} is neither a part of the platform nor the name of a pod", remedy=_remedy())
     space, _, pod = name.rpartition("/")
     return _pods(f"{space or '*'}_{pod}*/*")
+
+
+def is_part(name: str) -> bool:
+    """Whether this is a part of the platform, and not a pod's name."""
+    return _ALIASES.get(name, name) in SOURCES
 
 
 def _remedy() -> str:

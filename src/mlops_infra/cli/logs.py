@@ -62,7 +62,12 @@ def logs(
     for error in errors:
         show(error)
     if not found and not follow and not errors:
-        out.aside(f"nothing was written by {target}" + (f" in the last {since}" if since else ""))
+        span_text = f" in the last {since}" if since else ""
+        out.aside(
+            f"nothing was written by {target}{span_text}"
+            if use.is_part(target)
+            else f"no pod whose name begins with {target} wrote a log{span_text} (`kubectl get pods -A` names them)"
+        )
     out.answer(
         {
             "lines": [

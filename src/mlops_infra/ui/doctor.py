@@ -13,6 +13,7 @@ __all__ = ["diagnosis_text", "explanation_text"]
 
 _SHOWN = 6
 """Lines of what follows, unless everything is asked for."""
+_WIDE = 110
 
 
 def diagnosis_text(found: Diagnosis, style: Style, *, all_lines: bool = False) -> str:
@@ -20,15 +21,24 @@ def diagnosis_text(found: Diagnosis, style: Style, *, all_lines: bool = False) -
     for number, one in enumerate(found.findings, start=1):
         lines += [*_finding(number, one, style, all_lines=all_lines), ""]
     if found.advice:
-        lines += [style.dim("advice:")]
-        for one in found.advice:
-            remedy = f"  {style.dim('→')} {one.finding.remedy}" if one.finding.remedy else ""
-            lines.append(f"  {style.note(one.check)}  {one.finding.brief}{remedy}")
-        lines.append("")
+        lines += [style.dim("advice:"), *_advice(found.advice, style), ""]
     if all_lines and found.skipped:
         lines += [style.dim(f"skipped: {s.check} {s.host}".rstrip() + f": {s.reason}") for s in found.skipped]
         lines.append("")
     return "\n".join([*lines, _closing(found, style)])
+
+
+def _advice(advice: Sequence[Diagnosed], style: Style) -> list[str]:
+    """A line each; the remedy below it where both would not fit beside one another."""
+    width = max(len(one.check) for one in advice)
+    lines = []
+    for one in advice:
+        lines.append(f"  {style.note(one.check.ljust(width))}  {one.finding.brief}")
+        if remedy := one.finding.remedy:
+            fits = width + len(one.finding.brief) + len(remedy) + 7 <= _WIDE
+            arrow = f"{style.dim('→')} {remedy}"
+            lines[-1:] = [f"{lines[-1]}  {arrow}"] if fits else [lines[-1], f"  {' ' * width}  {arrow}"]
+    return lines
 
 
 def _closing(found: Diagnosis, style: Style) -> str:

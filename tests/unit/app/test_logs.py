@@ -7,7 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mlops_infra.app.logs import SOURCES, Line, follow, hosts_of, parse_line, parse_since, read, script_of, source_of
+from mlops_infra.app.logs import (
+    SOURCES,
+    Line,
+    follow,
+    hosts_of,
+    is_part,
+    parse_line,
+    parse_since,
+    read,
+    script_of,
+    source_of,
+)
 from mlops_infra.errors import UsageError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.testing.transport import FakeHeld, FakeTransport
@@ -45,6 +56,11 @@ def test_since_leaves_out_what_is_older() -> None:
     transport = FakeTransport({"m1": reply(ETCD)})  # type: ignore[dict-item]
     found, _ = read(transport, targets("m1"), "x", timedelta(minutes=10), NOW)
     assert [line.text for line in found] == ["one"]
+
+
+def test_parts_and_their_other_names_are_told_from_pods() -> None:
+    assert is_part("etcd") and is_part("lb")
+    assert not is_part("etcd-m1") and not is_part("shop/web")
 
 
 def test_a_silent_host_is_told_and_the_others_answer() -> None:

@@ -16,6 +16,7 @@ from mlops_infra.doctor.catalogue import CHECKS
 from mlops_infra.doctor.check import Severity, kubectl, named, on_host
 from mlops_infra.doctor.diagnosis import diagnose
 from mlops_infra.doctor.outside import Target, ask, targets
+from mlops_infra.doctor.view import Local
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.errors import ExitCode, UsageError
@@ -274,6 +275,14 @@ class TestShown:
 
     def test_a_healthy_platform_says_so(self, sick: Platform) -> None:
         assert "healthy: no finding" in diagnosis_text(sick.diagnosis(), Style())
+
+    def test_advice_stands_in_a_column_and_a_long_remedy_below_it(self, sick: Platform) -> None:
+        sick.local = Local(backups=(), lone_key="/x/key")
+        lines = diagnosis_text(sick.diagnosis(), Style()).splitlines()
+        at = lines.index("  backup.none       there is no backup yet  → mlops-infra backup etcd")
+        assert lines[at + 1].startswith("  backup.key        one key opens the backups")
+        assert lines[at + 2].startswith(" " * 20 + "→ mlops-infra backup key export")
+        assert max(map(len, lines)) <= 120
 
     def test_the_shape_holds_findings_first_and_what_follows_below_them(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")
