@@ -17,8 +17,9 @@ VENV := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlops-infra/venv-$(STAMP)
 BIN := $(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-# What the checks use beside the lab (which names and installs its own): a private sshd, several shells, real sudo.
-PACKAGES := python3-venv openssh-client openssh-server sudo dash busybox haproxy iproute2
+# What the checks use beside the lab (which names and installs its own): a private sshd, several shells, real sudo,
+# Prometheus' promtool and amtool.
+PACKAGES := python3-venv openssh-client openssh-server sudo dash busybox haproxy iproute2 prometheus prometheus-alertmanager
 LINTED := src tests bench
 
 demo: setup  ## Build the reference platform on this machine: seven hosts in a lab, then one `up`.

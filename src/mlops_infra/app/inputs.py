@@ -14,14 +14,17 @@ from mlops_infra.app.context import SiteContext
 from mlops_infra.app.secrets import resolve
 from mlops_infra.core import Secret
 from mlops_infra.errors import ConfigError, InfraError
-from mlops_infra.phases.context import AptKey, PhaseContext
+from mlops_infra.model.site import Site
+from mlops_infra.phases.alertmanager import secret_name
+from mlops_infra.phases.context import AptKey, MonitoringInputs, PhaseContext
 from mlops_infra.phases.openpgp import check_key
 from mlops_infra.render.catalogue import artifact, fetch
 from mlops_infra.render.parsed import as_json
 
-__all__ = ["STATS_PASSWORD", "cache_directory", "phase_context"]
+__all__ = ["GRAFANA_PASSWORD", "STATS_PASSWORD", "cache_directory", "phase_context"]
 
 STATS_PASSWORD = "lb-stats"  # noqa: S105 - the name of the secret, and of its file
+GRAFANA_PASSWORD = "grafana-admin"  # noqa: S105 - as above
 _DEADLINE = 30.0
 
 
@@ -44,11 +47,61 @@ def phase_context(context: SiteContext, seed: str | None = None) -> PhaseContext
     def apt_key(key: AptKey) -> bytes:
         return check_key(_key(key, site.config.parent), key.fingerprint, key.source)
 
+    kept, monitoring = {STATS_PASSWORD: password.reveal()}, MonitoringInputs()
+    if cluster.monitoring.enabled:
+        monitoring = _monitoring(context)
+        kept[GRAFANA_PASSWORD] = monitoring.grafana_password.reveal()
     copies = {
         "cluster.yaml": Secret(site.config.read_text()),
-        "secrets.json": Secret(json.dumps({STATS_PASSWORD: password.reveal()}) + "\n"),
+        "secrets.json": Secret(json.dumps(kept) + "\n"),
     }
-    return PhaseContext(password, manifest, apt_key, copies, seed)
+    return PhaseContext(password, manifest, apt_key, copies, seed, monitoring)
+
+
+def _monitoring(context: SiteContext) -> MonitoringInputs:
+    """Secrets and the user's own files. Raises ConfigError where one is not there, or is not what it should be."""
+    settings, site = context.cluster.monitoring, context.site
+    secrets = {}
+    for receiver in settings.receivers:
+        ways = {
+            "email": receiver.email.password if receiver.email else None,
+            "slack": receiver.slack.url if receiver.slack else None,
+            "webhook": receiver.webhook.url if receiver.webhook else None,
+            "pagerduty": receiver.pagerduty.routing_key if receiver.pagerduty else None,
+        }
+        for way, source in ways.items():
+            if source is not None:
+                name = secret_name(receiver, way)
+                secrets[name] = resolve(source, name, site)
+    return MonitoringInputs(
+        resolve(settings.grafana.password, GRAFANA_PASSWORD, site),
+        secrets,
+        {path.name: _text(path, "monitoring.rules") for path in _paths(site, settings.rules)},
+        {path.name: _dashboard(path) for path in _paths(site, settings.dashboards)},
+    )
+
+
+def _paths(site: Site, names: tuple[str, ...]) -> list[Path]:
+    return [site.config.parent / Path(name).expanduser() for name in names]
+
+
+def _text(path: Path, key: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"{path} cannot be read: {reason}", remedy=f"Correct `{key}` in cluster.yaml, or put the file there."
+        ) from error
+
+
+def _dashboard(path: Path) -> str:
+    text = _text(path, "monitoring.dashboards")
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is no dashboard: {error}", remedy="Export it anew from Grafana, as JSON.") from error
+    return text
 
 
 def _key(key: AptKey, base: Path) -> bytes:

@@ -18,11 +18,14 @@ from mlops_infra.phases.hosts import hosts_phase
 from mlops_infra.phases.ingress import ingress_phase
 from mlops_infra.phases.lb import lb_phase
 from mlops_infra.phases.metallb import metallb_phase
+from mlops_infra.phases.metrics import metrics_phase
+from mlops_infra.phases.monitoring import monitoring_phase
 from mlops_infra.phases.network import network_phase
 from mlops_infra.phases.nodes import nodes_phase
 from mlops_infra.phases.ready import ready_phase
 from mlops_infra.phases.record import record_phase
 from mlops_infra.phases.runtime import runtime_phase
+from mlops_infra.phases.storage import storage_phase
 from mlops_infra.phases.workers import workers_phase
 
 __all__ = ["PHASES", "phases_for"]
@@ -40,6 +43,9 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     ready_phase,  # a run ends when the nodes that joined are Ready
     metallb_phase,  # addresses for Services of type LoadBalancer
     ingress_phase,  # what serves Ingress objects
+    storage_phase,  # volumes that can be claimed
+    metrics_phase,  # kubectl top, autoscaling
+    monitoring_phase,  # Prometheus, Alertmanager, Grafana
     firewall_phase,  # who may call what is not everybody's: on trial
     firewall_kept_phase,  # and for good, once a new connection was let in
     record_phase,  # the cluster's own copy of its configuration

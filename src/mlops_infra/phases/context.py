@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlops_infra.core import Secret
 
-__all__ = ["AptKey", "PhaseContext"]
+__all__ = ["AptKey", "MonitoringInputs", "PhaseContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,19 @@ class AptKey:
 
     source: str
     fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoringInputs:
+    """What monitoring is given beside cluster.yaml: the texts of the user's files by name, and secrets.
+
+    `secrets` are the receivers', by `phases.alertmanager.secret_name`.
+    """
+
+    grafana_password: Secret = field(default_factory=lambda: Secret(""))
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
+    dashboards: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +50,4 @@ class PhaseContext:
     seed: str | None = None
     """The master that the others join through: the first of the file, unless `phases.seed.choose_seed` found, from
     facts, that the cluster already lives on another."""
+    monitoring: MonitoringInputs = field(default_factory=MonitoringInputs)

@@ -8,6 +8,7 @@ from mlops_infra.model.hosts import Host
 from mlops_infra.operations.kubeadm import Joiner, kubeadm_init, kubeadm_join
 from mlops_infra.phases.approver import approver_resources
 from mlops_infra.phases.context import PhaseContext
+from mlops_infra.phases.host_exporters import master_exporter
 from mlops_infra.phases.kubeadm_config import endpoint_port, init_yaml, join_document, node_taints
 from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.resources import Directory
@@ -80,4 +81,4 @@ def _join_step(cluster: Cluster, host: Host, seed: str, previous: str) -> Step:
 
 def _resources(cluster: Cluster) -> tuple[Resource, ...]:
     # etcd's own user has no place here: kubeadm runs it as root and wants the directory closed (CIS 1.1.11).
-    return (Directory("/var/lib/etcd", mode=0o700), *approver_resources(cluster))
+    return (Directory("/var/lib/etcd", mode=0o700), *approver_resources(cluster), *master_exporter(cluster))

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.addons import moves_soon, named, unlike
+from mlops_infra.phases.host_exporters import is_wanted
 from mlops_infra.render import parse_documents
 
 __all__ = ["CONTROLLER", "NAMESPACE", "SECRET", "WEBHOOK", "WEBHOOK_SERVICE", "objects"]
@@ -25,6 +26,7 @@ _DIGESTS = {
 }
 """Of the images, as the releases' own manifests name them."""
 _SELECTED = {"app.kubernetes.io/name": "ingress-nginx", "app.kubernetes.io/component": "controller"}
+_METRICS_PORT = 10254
 _GRACE = 10
 """Seconds for which a controller that was told to end still serves: as long as load balancers and kube-proxy need to
 see that it is going (HAProxy's two checks at 2 s, with room)."""
@@ -69,6 +71,8 @@ def _patch_deployment(deployment: dict[str, Any], cluster: Cluster) -> None:
         raise unlike(_WHAT, f"no image is pinned for {version}; pinned: {', '.join(_DIGESTS)}")
     container["image"] = cluster.ingress.image or f"{_IMAGE}:v{version}@{digest}"
     container["args"].append(f"--shutdown-grace-period={_GRACE}")
+    if is_wanted(cluster):
+        _tell(container)
     moves_soon(pod)
     spec["replicas"] = cluster.ingress.replicas
     pod["topologySpreadConstraints"] = [
@@ -82,6 +86,15 @@ def _patch_deployment(deployment: dict[str, Any], cluster: Cluster) -> None:
             # A roll-out is spread by itself, whatever the pods that it replaces stand on.
             "matchLabelKeys": ["pod-template-hash"],
         }
+    ]
+
+
+def _tell(container: dict[str, Any]) -> None:
+    """Metrics on the port of its health, for Prometheus."""
+    container["args"] = [a for a in container["args"] if not a.startswith("--enable-metrics")] + ["--enable-metrics"]
+    container["ports"] = [
+        *container.get("ports", ()),
+        {"name": "metrics", "containerPort": _METRICS_PORT, "protocol": "TCP"},
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlops_infra.core import Command, Phase, Resource, Step, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
+from mlops_infra.phases.host_exporters import balancer_exporter
 from mlops_infra.phases.vip import vip_resources
 from mlops_infra.render import render
 from mlops_infra.resources import File, Packages, UnitState, daemon_reload, reload_unit
@@ -30,7 +31,7 @@ def lb_phase(cluster: Cluster, context: PhaseContext) -> Phase:
         Step(
             NAME,
             host.name,
-            (*resources, *vip_resources(cluster, host)),
+            (*resources, *vip_resources(cluster, host), *balancer_exporter(cluster)),
             needs=frozenset({StepId("hosts", host.name)}),
         )
         for host in cluster.hosts.lb

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlops_infra.errors import InfraError
 
-__all__ = ["template_directory"]
+__all__ = ["plain_templates", "template_directory"]
 
 
 @cache
@@ -25,3 +25,10 @@ def template_directory() -> Path:
         cause="the package was installed incompletely",
         remedy="pip install --force-reinstall mlops-infra",
     )
+
+
+@cache
+def plain_templates(directory: str, suffix: str) -> dict[str, str]:
+    """Files among the templates that are taken as they are (they have braces of their own), by name without suffix."""
+    found = sorted((template_directory() / directory).glob(f"*{suffix}"))
+    return {path.name.removesuffix(suffix): path.read_text("utf-8") for path in found}

@@ -118,6 +118,9 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
         "ready",
         "metallb",
         "ingress",
+        "storage",
+        "metrics",
+        "monitoring",
         "firewall",
         "record",
     }

@@ -1,0 +1,71 @@
+"""The `monitoring` phase: Prometheus, Alertmanager, Grafana, and the exporters in the cluster.
+
+Those on load balancers and masters are part of the phases `lb` and `masters`, whose exchanges they share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+from mlops_infra.core import Phase, Resource
+from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.addons import addon_phase
+from mlops_infra.phases.alertmanager import alertmanager_config, alertmanager_image, alertmanager_objects
+from mlops_infra.phases.context import PhaseContext
+from mlops_infra.phases.exporters import exporter_images, kube_state_metrics_objects, node_exporter_objects
+from mlops_infra.phases.grafana import grafana_image, grafana_objects
+from mlops_infra.phases.host_exporters import is_wanted
+from mlops_infra.phases.objects import namespace
+from mlops_infra.phases.prometheus import NAMESPACE, prometheus_image, prometheus_objects
+from mlops_infra.resources import ApiObjects, ApiReady
+
+__all__ = ["monitoring_images", "monitoring_objects", "monitoring_phase"]
+
+NAME = "monitoring"
+_TITLE = "Monitoring"
+
+
+def monitoring_phase(cluster: Cluster, context: PhaseContext) -> Phase:
+    """Without workers nothing is installed, as where it is switched off: only what was installed earlier goes."""
+    resources: tuple[Resource, ...]
+    if is_wanted(cluster):
+        objects = monitoring_objects(cluster, context)
+        workloads = tuple(o for o in objects if o["kind"] in {"Deployment", "DaemonSet"})
+        resources = (ApiObjects(_TITLE, objects, inventory=NAME), ApiReady(_TITLE, workloads))
+    else:
+        resources = (ApiObjects(_TITLE, (), inventory=NAME),)
+    return addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
+
+
+def monitoring_images(cluster: Cluster) -> tuple[str, ...]:
+    return (
+        prometheus_image(cluster), alertmanager_image(cluster), grafana_image(cluster), *exporter_images(cluster)
+    )  # fmt: skip
+
+
+def monitoring_objects(cluster: Cluster, context: PhaseContext) -> tuple[dict[str, Any], ...]:
+    given = context.monitoring
+    return (
+        namespace(NAMESPACE, privileged=True),
+        *node_exporter_objects(cluster),
+        *kube_state_metrics_objects(cluster),
+        *prometheus_objects(cluster, given.rules),
+        *alertmanager_objects(
+            cluster, given.secrets, mark=_mark(context, alertmanager_config(cluster, given.secrets))
+        ),
+        *grafana_objects(
+            cluster,
+            given.grafana_password,
+            given.dashboards,
+            mark=_mark(context, f"{cluster.monitoring.grafana.user}:{given.grafana_password.reveal()}"),
+        ),
+    )  # fmt: skip
+
+
+def _mark(context: PhaseContext, secret: str) -> str:
+    """Another one when the secret changes. Whoever may read pods reads it, so it is keyed by another secret: a weak
+    password cannot be found by trying."""
+    key = context.stats_password.reveal().encode()
+    return hmac.new(key, secret.encode(), hashlib.sha256).hexdigest()[:16]
