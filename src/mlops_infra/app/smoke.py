@@ -92,6 +92,10 @@ class _Site:
         return f"mlops-infra-smoke-{self.token}"
 
     @property
+    def patience(self) -> int:
+        return PATIENCE
+
+    @property
     def host(self) -> str:
         return f"{self.token}.smoke.mlops-infra.invalid"
 
@@ -118,13 +122,22 @@ class _Site:
 
 
 def run_smoke(
-    context: SiteContext, transport: Transport, tell: Callable[[str], None], *, limit: Sequence[str] = ()
+    context: SiteContext,
+    transport: Transport,
+    tell: Callable[[str], None],
+    *,
+    limit: Sequence[str] = (),
+    full: bool = False,
 ) -> Smoke:
-    """The whole of it. Raises UnreachableError where no master answers; what was made is taken away in any case."""
+    """The whole of it; with `full` an ML service, a volume and monitoring too, and every worker.
+
+    Raises UnreachableError where no master answers; what was made is taken away in any case.
+    """
     begun = time.monotonic()
     cluster = context.cluster
     candidates = cluster.hosts.workers or cluster.hosts.masters
-    nodes = _spread([n for n in candidates if not limit or n.name in limit] or list(candidates), MOST_NODES)
+    chosen = [n for n in candidates if not limit or n.name in limit] or list(candidates)
+    nodes = _spread(chosen, len(chosen) if full else MOST_NODES)
     site = _Site(context, transport, secrets.token_hex(4), nodes, int(time.time()))
     with ended_by_sigterm():
         tell("finding a master that answers")
@@ -142,11 +155,31 @@ def run_smoke(
             tell("asking from inside and from outside")
             probes, notes = _ask_all(site, deployed, made_on[-1])
             checks = _judge(site, deployed, probes, seconds)
+            if full:
+                checks += _full(site, deployed, made_on[-1], tell)
         finally:
             if made_on:
                 tell("taking it away")
                 left = _clean(site, made_on + [m for m in masters if m not in made_on])
     return Smoke(site.namespace, checks, round(time.monotonic() - begun, 2), notes, left)
+
+
+def _full(site: _Site, deployed: Deployed, master: str, tell: Callable[[str], None]) -> tuple[Check, ...]:
+    from mlops_infra.app.smoke_full import full_checks  # noqa: PLC0415 - the quick half needs none of it
+
+    outside = "" if _from_this_machine(site) else next((b.name for b in site.context.cluster.hosts.lb), master)
+    server, entrance = _server(site, master), _entrance(site)
+    try:
+        return full_checks(site, deployed, master=master, server=server, entrance=entrance, outside=outside, tell=tell)
+    except InfraError as error:
+        why = "The master that the test was made on answers no more."
+        lost = (error.brief, why, "mlops-infra status")
+        return (Check("full", "the rest of the full test", Result.FAILED, master, *lost),)
+
+
+def _from_this_machine(site: _Site) -> bool:
+    cluster = site.context.cluster
+    return cluster.ssh.bastion is None and can_reach(cluster.endpoint_address, endpoint_port(cluster))
 
 
 def _warm(site: _Site, name: str) -> None:
@@ -238,7 +271,7 @@ def _ask_all(site: _Site, deployed: Deployed, master: str) -> tuple[list[Probe],
     cluster = site.context.cluster
     probes: list[Probe] = []
     notes: list[str] = []
-    from_here = cluster.ssh.bastion is None and can_reach(cluster.endpoint_address, endpoint_port(cluster))
+    from_here = _from_this_machine(site)
     outside = [b.name for b in cluster.hosts.lb] or [master]
     questions = _outside(site, deployed, with_http=not from_here)
 

@@ -57,6 +57,10 @@ class Check:
     remedy: str = ""
     seconds: float = 0.0
 
+    @property
+    def is_ok(self) -> bool:
+        return self.result is Result.OK
+
 
 @dataclass(frozen=True, slots=True)
 class Deployed:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mlops_infra.app.smoke_checks import Probe
 
-__all__ = ["HERE", "ask", "can_reach", "fetch"]
+__all__ = ["HERE", "ask", "can_reach", "families_at", "fetch", "prediction_at"]
 
 HERE = "this machine"
 _PAUSE = 0.25
@@ -29,13 +31,14 @@ def can_reach(address: str, port: int, timeout: float = 1.5) -> bool:
         return False
 
 
-def ask(id: str, question: Callable[[], None], patience: float) -> Probe:
-    """Again and again until it is well or the time is over: rules and routes take a moment to be everywhere."""
+def ask(id: str, question: Callable[[], str | None], patience: float) -> Probe:
+    """What the question gives is the probe's text. It is put again and again until it is well or the time is over:
+    rules and routes take a moment to be everywhere."""
     begun = time.monotonic()
     while True:
         try:
-            question()
-            return Probe(id, HERE, ok=True, seconds=time.monotonic() - begun)
+            said = question() or ""
+            return Probe(id, HERE, ok=True, seconds=time.monotonic() - begun, text=said)
         except (OSError, http.client.HTTPException, _NotOurs) as error:
             text = str(error) or type(error).__name__
         if time.monotonic() - begun > patience:
@@ -65,3 +68,35 @@ def fetch(address: str, port: int, host: str, path: str, token: str, *, tls: boo
             raise _NotOurs(f"somebody else answered: {first}" if first else "connected, and no answer")
 
     return question
+
+
+def prediction_at(address: str, port: int, host: str, asked: Mapping[str, Any]) -> Callable[[], str]:
+    """A question: what does the ML service foretell? The body of its answer."""
+
+    def question() -> str:
+        return _http((address, port), "POST", "/predict", host, json.dumps(asked))
+
+    return question
+
+
+def families_at(address: str, port: int, host: str, names: Sequence[str]) -> Callable[[], str]:
+    """A question: which of these metrics does the ML service tell? Those that it does."""
+
+    def question() -> str:
+        text = _http((address, port), "GET", "/metrics", host)
+        return " ".join(name for name in names if f"# TYPE {name} " in text)
+
+    return question
+
+
+def _http(where: tuple[str, int], method: str, path: str, host: str, body: str | None = None) -> str:
+    link = http.client.HTTPConnection(*where, timeout=_EACH)
+    try:
+        link.request(method, path, body, {"Host": host, "Content-Type": "application/json"})
+        reply = link.getresponse()
+        text = reply.read().decode("utf-8", "replace")
+        if reply.status != http.client.OK:
+            raise _NotOurs(f"{reply.status} {reply.reason}: {text[:80]}")
+        return text
+    finally:
+        link.close()
