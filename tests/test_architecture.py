@@ -104,7 +104,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", "cluster.yaml"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "templates", source / "templates")
+    for name in ("templates", "examples"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path_factory.mktemp("wheel")
     built = python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), cwd=source)
     assert built.returncode == 0, built.stdout + built.stderr
@@ -122,6 +123,7 @@ def test_an_installed_wheel_finds_every_template_of_the_checkout(wheel: Path, tm
     theirs = {str(p.relative_to(data / "templates")) for p in (data / "templates").rglob("*") if p.is_file()}
     assert ours, "there are no templates"
     assert theirs == ours
+    assert (data / "examples/ml-service/app/service.py").is_file(), "smoke --full runs it"
     script = (
         "import mlops_infra\n"
         f"assert mlops_infra.__file__.startswith({str(wheel)!r}), mlops_infra.__file__\n"
