@@ -29,7 +29,7 @@ def is_serving() -> bool:
 def serve(cluster: Cluster, twin: Twin, site: Path, hierarchies: Hierarchies, emit: Emit) -> None:
     """Build the mirror of this cluster's versions where it is not built yet, serve it in the lab's network, and put its
     key where the overlay names it. Both processes go into a cgroup of the lab, where `lab down` finds them."""
-    mirror = ensure_built(default_directory(), emit, plan=MirrorPlan(_versions(cluster)))
+    mirror = ensure_built(default_directory(), emit, plan=MirrorPlan(_versions(cluster)).with_components("examples"))
     server = _server(mirror.directory, twin.bridge_address)
     server.start()
     hierarchies.adopt(MIRROR_CGROUP, tuple(server.pids().values()))

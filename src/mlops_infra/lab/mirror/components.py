@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 DEFAULT_COMPONENTS = ("kubernetes", "containerd", "etcd", "coredns", "flannel", "cni", "metallb", "ingress")
-OPTIONAL_COMPONENTS: tuple[str, ...] = ()
+OPTIONAL_COMPONENTS: tuple[str, ...] = ("examples",)
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 CNI_PLUGINS = (

@@ -26,6 +26,7 @@ __all__ = [
     "ingredients",
     "ingress_packages",
     "machine_sources",
+    "python_packages",
     "sources_for",
 ]
 
@@ -53,6 +54,9 @@ INGRESS_PACKAGES = (
     "ca-certificates",
 )  # fmt: skip
 """What the image of the ingress controller is made of, beside the controller."""
+
+PYTHON_PACKAGES = ("python3", "ca-certificates")
+"""What the image of Python is made of."""
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -229,6 +233,11 @@ def base_packages(cache: Cache, say: Say) -> Path:
 def ingress_packages(cache: Cache, say: Say) -> Path:
     """The directory of .deb files that the image of the ingress controller unpacks."""
     return _fetched("ingress-debs", BASE_CODENAME, INGRESS_PACKAGES, cache, say, alone=False)
+
+
+def python_packages(cache: Cache, say: Say) -> Path:
+    """The directory of .deb files that the image of Python unpacks."""
+    return _fetched("python-debs", BASE_CODENAME, PYTHON_PACKAGES, cache, say, alone=False)
 
 
 def ingredients(codename: str, cache: Cache, say: Say) -> Path:

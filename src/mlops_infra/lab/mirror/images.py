@@ -16,6 +16,7 @@ from mlops_infra.lab.mirror.ingress import ingress_image
 from mlops_infra.lab.mirror.oci import Image, Layer, LayerFile, layer_of_files
 from mlops_infra.lab.mirror.programs import run
 from mlops_infra.lab.mirror.progress import MirrorError, Say
+from mlops_infra.lab.mirror.python_image import python_image
 from mlops_infra.lab.mirror.versions import MirrorPlan
 
 __all__ = ["ImageMaker"]
@@ -71,6 +72,9 @@ class ImageMaker:
                 cache=self._cache,
                 say=self._say,
             )
+
+        if "examples" in plan.components:
+            yield python_image(f"docker.io/library/python:{versions.python}", self._cache, self._say)
 
     def _bare(self, reference: str, component: str, binaries: Mapping[str, str], entrypoint: str = "") -> Image:
         """Nothing but the program, as upstream's distroless images."""

@@ -29,6 +29,7 @@ class Versions:
     flannel: str = "0.26.7"
     flannel_cni: str = "1.6.2-flannel1"
     metallb: str = "0.14.8"
+    python: str = "3.13-slim"
     ingress_nginx: str = "1.11.1"
     """The only one that can be built from source, and so the lab's; a site's mirror takes the cluster's own."""
 
@@ -51,6 +52,8 @@ class Versions:
             named += [f"quay.io/metallb/{part}:v{self.metallb}" for part in ("controller", "speaker")]
         if "ingress" in components:
             named.append(f"{k8s}/ingress-nginx/controller:v{self.ingress_nginx}")
+        if "examples" in components:
+            named.append(f"docker.io/library/python:{self.python}")
         return tuple(named)
 
 
