@@ -41,13 +41,15 @@ def build(
     homes: list[str] = typer.Option(
         [], "--home", metavar="PUBLIC=URL", help="Ask there for what begins with this public URL, such as a proxy."
     ),
-    extra: list[str] = typer.Option([], "--with", metavar="COMPONENT", help="Also this one, such as metallb."),
+    extra: list[str] = typer.Option(
+        [], "--with", metavar="COMPONENT", help="Also this one: storage, metrics, monitoring, examples."
+    ),
 ) -> None:
     """Fill a mirror, going on where an earlier run stopped.
 
     Versions are those of cluster.yaml where there is one, else the defaults.
 
-    Examples:  mlops-infra mirror build  |  mlops-infra mirror build --from upstream --with metallb /srv/mirror
+    Examples:  mlops-infra mirror build  |  mlops-infra mirror build --from upstream --with monitoring /srv/mirror
     """
     from mlops_infra.lab.mirror import Homes, build_mirror, default_directory  # noqa: PLC0415
     from mlops_infra.ui import mirror as ui  # noqa: PLC0415
@@ -105,18 +107,7 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 
 def _plan(config: Path) -> MirrorPlan:
-    from mlops_infra.lab.mirror import MirrorPlan, Versions  # noqa: PLC0415
+    from mlops_infra.lab.mirror import MirrorPlan  # noqa: PLC0415
     from mlops_infra.model.load import load_cluster  # noqa: PLC0415
 
-    if not config.exists():
-        return MirrorPlan()
-    wanted = load_cluster(config).cluster.versions
-    return MirrorPlan(
-        Versions(
-            kubernetes=wanted.kubernetes,
-            containerd=wanted.containerd,
-            flannel=wanted.flannel,
-            metallb=wanted.metallb,
-            ingress_nginx=wanted.ingress_nginx,
-        )
-    )
+    return MirrorPlan.of(load_cluster(config).cluster) if config.exists() else MirrorPlan()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlops_infra.core import Emit
 from mlops_infra.lab.cgroup import Hierarchies
-from mlops_infra.lab.mirror import MirrorPlan, MirrorServer, Versions, default_directory, ensure_built
+from mlops_infra.lab.mirror import MirrorPlan, MirrorServer, default_directory, ensure_built
 from mlops_infra.lab.paths import MIRROR_CGROUP, NETWORK_NAMESPACE, STATE
 from mlops_infra.lab.twin import Twin
 from mlops_infra.model.cluster import Cluster
@@ -29,18 +29,11 @@ def is_serving() -> bool:
 def serve(cluster: Cluster, twin: Twin, site: Path, hierarchies: Hierarchies, emit: Emit) -> None:
     """Build the mirror of this cluster's versions where it is not built yet, serve it in the lab's network, and put its
     key where the overlay names it. Both processes go into a cgroup of the lab, where `lab down` finds them."""
-    mirror = ensure_built(default_directory(), emit, plan=MirrorPlan(_versions(cluster)).with_components("examples"))
+    mirror = ensure_built(default_directory(), emit, plan=MirrorPlan.of(cluster).with_components("examples"))
     server = _server(mirror.directory, twin.bridge_address)
     server.start()
     hierarchies.adopt(MIRROR_CGROUP, tuple(server.pids().values()))
     shutil.copyfile(mirror.key_file, site / "apt-key.asc")
-
-
-def _versions(cluster: Cluster) -> Versions:
-    wanted = cluster.versions
-    return Versions(
-        kubernetes=wanted.kubernetes, containerd=wanted.containerd, flannel=wanted.flannel, metallb=wanted.metallb
-    )
 
 
 def stop() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlops_infra.lab.mirror.versions import Versions
 from mlops_infra.lab.twin import Twin
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
@@ -18,6 +19,9 @@ APT_PORT = 8080
 REGISTRY_PORT = 5000
 REGISTRIES = ("registry.k8s.io", "ghcr.io", "quay.io", "docker.io")
 
+_HERE = Versions()
+# Programs of Debian's, which come in one version only (lab/mirror/addon_images.py).
+_BUILT = {name: getattr(_HERE, name) for name in ("prometheus", "alertmanager", "node_exporter")}
 _CRI = "io.containerd.grpc.v1.cri"
 _WANTED_OPEN_FILES = 1048576  # what containerd's own unit asks for
 _FILES_PER_CONNECTION = 5  # HAProxy needs two a connection and some of its own; the unit's limit is set with room
@@ -78,7 +82,7 @@ def make_overlay(cluster: Cluster, twin: Twin, *, open_files: int) -> dict[str, 
             }
         },
         # What a lab without public registries can build (lab/mirror/ingress.py); its image has no digest of upstream's.
-        "versions": {"ingress_nginx": INGRESS_VERSION},
+        "versions": {"ingress_nginx": INGRESS_VERSION, **_BUILT},
         "ingress": {"image": f"registry.k8s.io/ingress-nginx/controller:v{INGRESS_VERSION}"},
         "kubeadm": {
             "ignore_preflight_errors": ["HTTPProxyCIDR"],

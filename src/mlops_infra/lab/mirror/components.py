@@ -14,12 +14,15 @@ __all__ = [
     "etcd",
     "flannel",
     "ingress",
+    "kube_state_metrics",
     "kubernetes",
+    "local_path",
     "metallb",
+    "metrics_server",
 ]
 
 DEFAULT_COMPONENTS = ("kubernetes", "containerd", "etcd", "coredns", "flannel", "cni", "metallb", "ingress")
-OPTIONAL_COMPONENTS: tuple[str, ...] = ("examples",)
+OPTIONAL_COMPONENTS: tuple[str, ...] = ("examples", "storage", "metrics", "monitoring")
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 CNI_PLUGINS = (
@@ -141,6 +144,39 @@ def metallb(version: str) -> GoProgram:
         module=module,
         version=f"v{version}",
         commands={"metallb-controller": f"{module}/controller", "metallb-speaker": f"{module}/speaker"},
+    )
+
+
+def local_path(version: str) -> GoProgram:
+    module = "github.com/rancher/local-path-provisioner"
+    return GoProgram(
+        name="local-path",
+        module=module,
+        version=f"v{version}",
+        commands={"local-path-provisioner": module},
+        stamps={"main.VERSION": f"v{version}"},
+    )
+
+
+def metrics_server(version: str) -> GoProgram:
+    module = "sigs.k8s.io/metrics-server"
+    return GoProgram(
+        name="metrics-server",
+        module=module,
+        version=f"v{version}",
+        commands={"metrics-server": f"{module}/cmd/metrics-server"},
+        stamps={"k8s.io/client-go/pkg/version.gitVersion": f"v{version}"},
+    )
+
+
+def kube_state_metrics(version: str) -> GoProgram:
+    module = "k8s.io/kube-state-metrics/v2"
+    return GoProgram(
+        name="kube-state-metrics",
+        module=module,
+        version=f"v{version}",
+        commands={"kube-state-metrics": module},
+        stamps={"github.com/prometheus/common/version.Version": f"v{version}"},
     )
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "ingredients",
     "ingress_packages",
     "machine_sources",
+    "monitoring_packages",
     "python_packages",
     "sources_for",
 ]
@@ -38,6 +39,7 @@ HOST_PACKAGES = (
     # what the platform installs on it
     "haproxy", "keepalived", "chrony", "conntrack", "socat", "iptables", "nftables", "ethtool", "ebtables",
     "curl", "openssl", "gpgv", "age", "logrotate", "jq", "rsync", "ipvsadm", "ipset", "libseccomp2", "netcat-openbsd",
+    "prometheus-node-exporter",
     # what benches and people want
     "python3-minimal", "python3-apt", "less", "unattended-upgrades",
 )  # fmt: skip
@@ -54,6 +56,8 @@ INGRESS_PACKAGES = (
     "ca-certificates",
 )  # fmt: skip
 """What the image of the ingress controller is made of, beside the controller."""
+MONITORING_PACKAGES = ("prometheus", "promtool", "prometheus-alertmanager", "prometheus-node-exporter")
+"""Whose programs the images of monitoring hold."""
 
 PYTHON_PACKAGES = ("python3", "ca-certificates")
 """What the image of Python is made of."""
@@ -233,6 +237,11 @@ def base_packages(cache: Cache, say: Say) -> Path:
 def ingress_packages(cache: Cache, say: Say) -> Path:
     """The directory of .deb files that the image of the ingress controller unpacks."""
     return _fetched("ingress-debs", BASE_CODENAME, INGRESS_PACKAGES, cache, say, alone=False)
+
+
+def monitoring_packages(cache: Cache, say: Say) -> Path:
+    """The directory of .deb files with Prometheus' programs, alone."""
+    return _fetched("monitoring-debs", BASE_CODENAME, MONITORING_PACKAGES, cache, say, alone=True)
 
 
 def python_packages(cache: Cache, say: Say) -> Path:

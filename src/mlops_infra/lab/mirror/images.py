@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from mlops_infra.lab.mirror.addon_images import AddonImages
 from mlops_infra.lab.mirror.cache import Cache, Recipe, sha256_file
 from mlops_infra.lab.mirror.debian import BASE_CODENAME, base_packages
 from mlops_infra.lab.mirror.golang import Toolchain
@@ -72,6 +73,10 @@ class ImageMaker:
                 cache=self._cache,
                 say=self._say,
             )
+
+        yield from AddonImages(versions, self._programs, self._busybox, self._cache, self._say).of(
+            plan.components, toolchain
+        )
 
         if "examples" in plan.components:
             yield python_image(f"docker.io/library/python:{versions.python}", self._cache, self._say)

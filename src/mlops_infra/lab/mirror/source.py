@@ -98,6 +98,9 @@ class _Source:
             "flannel": (programs.flannel(versions.flannel),),
             "metallb": (programs.metallb(versions.metallb),),
             "ingress": (programs.ingress(versions.ingress_nginx),),
+            "storage": (programs.local_path(versions.local_path),),
+            "metrics": (programs.metrics_server(versions.metrics_server),),
+            "monitoring": (programs.kube_state_metrics(versions.kube_state_metrics),),
         }
         return tuple(one for name, made in offered.items() if name in self.plan.components for one in made)
 

@@ -59,7 +59,7 @@ class RegistryClient:
             digest = str(blob["digest"])
             value = digest.removeprefix("sha256:")
             target = self.downloads / value / "blob"
-            url = f"https://{where.registry}/v2/{where.name}/blobs/{digest}"
+            url = f"{_home(where)}/v2/{where.name}/blobs/{digest}"
             self.homes.download(url, value, target, self._authorization(where))
             store.put_blob(where.repository, digest, target)
 
@@ -75,7 +75,7 @@ class RegistryClient:
         return answer.body
 
     def _get(self, where: Reference, path: str) -> HttpAnswer:
-        url = f"https://{where.registry}/v2/{where.name}/{path}"
+        url = f"{_home(where)}/v2/{where.name}/{path}"
         accept = {"Accept": ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))}
         answer = self.homes.get(url, {**accept, **self._authorization(where)})
         if answer.status == 401:
@@ -96,6 +96,11 @@ class RegistryClient:
             query["service"] = asked["service"]
         found = json.loads(self.homes.document(f"{asked['realm']}?{urllib.parse.urlencode(query)}"))
         return str(found.get("token") or found.get("access_token") or "")
+
+
+def _home(where: Reference) -> str:
+    """Where a registry's API is: Docker Hub's is not at the name that its images have."""
+    return f"https://{'registry-1.docker.io' if where.registry == 'docker.io' else where.registry}"
 
 
 def _digest(content: bytes) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from mlops_infra.lab.mirror.components import DEFAULT_COMPONENTS, OPTIONAL_COMPONENTS
 from mlops_infra.lab.mirror.debian import CODENAMES
 from mlops_infra.lab.mirror.progress import MirrorError
+from mlops_infra.model.cluster import Cluster
 
 __all__ = ["MirrorPlan", "Versions"]
 
@@ -32,6 +33,15 @@ class Versions:
     python: str = "3.13-slim"
     ingress_nginx: str = "1.11.1"
     """The only one that can be built from source, and so the lab's; a site's mirror takes the cluster's own."""
+    local_path: str = "0.0.30"
+    busybox: str = "1.36.1"
+    metrics_server: str = "0.7.2"
+    kube_state_metrics: str = "2.13.0"
+    prometheus: str = "2.53.3"
+    """As Debian 13 has it, like the next two; a site's mirror takes the cluster's own."""
+    alertmanager: str = "0.28.1"
+    node_exporter: str = "1.9.0"
+    grafana: str = "11.2.0"
 
     def images(self, components: frozenset[str]) -> tuple[str, ...]:
         """Every image, under its upstream name."""
@@ -54,6 +64,21 @@ class Versions:
             named.append(f"{k8s}/ingress-nginx/controller:v{self.ingress_nginx}")
         if "examples" in components:
             named.append(f"docker.io/library/python:{self.python}")
+        return (*named, *self._addon_images(components))
+
+    def _addon_images(self, components: frozenset[str]) -> tuple[str, ...]:
+        named: list[str] = []
+        if "storage" in components:
+            named.append(f"docker.io/rancher/local-path-provisioner:v{self.local_path}")
+            named.append(f"docker.io/library/busybox:{self.busybox}")
+        if "metrics" in components:
+            named.append(f"registry.k8s.io/metrics-server/metrics-server:v{self.metrics_server}")
+        if "monitoring" in components:
+            named.append(f"registry.k8s.io/kube-state-metrics/kube-state-metrics:v{self.kube_state_metrics}")
+            named.append(f"quay.io/prometheus/prometheus:v{self.prometheus}")
+            named.append(f"quay.io/prometheus/alertmanager:v{self.alertmanager}")
+            named.append(f"quay.io/prometheus/node-exporter:v{self.node_exporter}")
+            named.append(f"docker.io/grafana/grafana:{self.grafana}")
         return tuple(named)
 
 
@@ -72,12 +97,31 @@ class MirrorPlan:
                 f"no such component: {', '.join(sorted(unknown))}", remedy=f"choose from {', '.join(sorted(known))}"
             )
 
+    @classmethod
+    def of(cls, cluster: Cluster) -> MirrorPlan:
+        """Of a platform's versions and add-ons."""
+        wanted = {field.name: getattr(cluster.versions, field.name, None) for field in fields(Versions)}
+        versions = replace(Versions(), **{name: version for name, version in wanted.items() if version})
+        addons = {
+            "storage": cluster.storage.is_ours,
+            "metrics": cluster.metrics.enabled,
+            "monitoring": cluster.monitoring.enabled,
+        }
+        return cls(versions).with_components("examples", *(name for name, is_on in addons.items() if is_on))
+
     def with_components(self, *names: str) -> MirrorPlan:
         return MirrorPlan(self.versions, self.components | frozenset(names), self.codenames)
 
     def from_source(self) -> MirrorPlan:
         """This plan with the versions that can be built where there is no public registry."""
-        versions = replace(self.versions, ingress_nginx=Versions().ingress_nginx)
+        here = Versions()
+        versions = replace(
+            self.versions,
+            ingress_nginx=here.ingress_nginx,
+            prometheus=here.prometheus,
+            alertmanager=here.alertmanager,
+            node_exporter=here.node_exporter,
+        )
         return MirrorPlan(versions, self.components, self.codenames)
 
     def describe(self) -> dict[str, Any]:
