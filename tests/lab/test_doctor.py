@@ -1,6 +1,6 @@
 """Faults made for real, one after the other: the first finding is the cause, and its remedy, as printed, mends.
 
-Two of them are part of `make test`, all of `make test-full`.
+A few that are quick to mend are part of `make test`, all of `make test-full`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from platform_lab import PlatformLab, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500), pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 Strike = Callable[[PlatformLab], object]
 
@@ -178,7 +178,10 @@ def test_a_healthy_platform_has_no_finding_and_is_asked_once_a_host(platform: Pl
     assert {a["check"] for a in answer["advice"]} >= {"version.eol", "lb.single"}
 
 
-@pytest.mark.parametrize("name", ["containerd stopped", "an etcd manifest moved away"])
+QUICK = ("containerd stopped", "HAProxy stopped", "a wrong sysctl")
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_the_cause_is_told_first_and_its_remedy_mends(platform: PlatformLab, name: str) -> None:
     found = strike_and_mend(platform, by_name(name))
     assert found["brief"] and found["cause"]
@@ -187,7 +190,7 @@ def test_the_cause_is_told_first_and_its_remedy_mends(platform: PlatformLab, nam
 @pytest.mark.long
 @pytest.mark.parametrize(
     "fault",
-    [f for f in FAULTS if f.name not in ("containerd stopped", "an etcd manifest moved away")],
+    [f for f in FAULTS if f.name not in QUICK],
     ids=lambda f: f.name.replace(" ", "-"),
 )
 def test_every_other_fault_too(platform: PlatformLab, fault: Fault) -> None:
