@@ -117,7 +117,7 @@ def test_a_command_that_dies_of_a_signal_is_a_reply(session: SshSession) -> None
 
 def test_an_answer_cut_short_on_the_host_is_a_fault_of_the_way(session: SshSession) -> None:
     probes = [System(), Stat("/etc")]
-    script = compile_observe(probes, "abcdef123456").replace(b"printf 'END", b"exit 0; printf 'END")
+    script = compile_observe(probes, "abcdef123456").replace(b'held="${held}END', b'flush; exit 0; held="${held}END')
     reply = session.exchange(OBSERVE_COMMAND, script, deadline=10)
     with pytest.raises(TruncatedAnswer):
         parse_answers(reply.stdout, probes, "abcdef123456")

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlops_infra.transport import Target
+from mlops_infra.transport import Target, link
 from mlops_infra.transport.errors import (
     AuthFailed,
     BastionProblem,
@@ -40,6 +41,33 @@ def works(transport: SshTransport, target: Target) -> bool:
 
 def test_a_pinned_key_is_accepted(site: Site) -> None:
     assert works(site.transport(), site.target)
+
+
+def test_handshakes_take_turns_and_waiting_for_one_shortens_nobody_s_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three hosts, one handshake at a time, each slow: the third begins when its own time would be nearly over."""
+    monkeypatch.setattr(link, "HANDSHAKES", 1)
+    now, most, lock, real = 0, 0, threading.Lock(), link.Links._handshake
+
+    def slow(self: Any, *words: Any) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.8)
+        try:
+            return real(self, *words)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr(link.Links, "_handshake", slow)
+    transport = site.transport()
+    target = replace(site.target, connect_timeout=2.0)
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(lambda _: works(transport, target), range(3)))
+    assert most == 1
 
 
 def test_an_unknown_key_is_refused_and_the_remedy_named(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_a_wrapped_command_says_ready_and_keeps_its_quotes_and_status(shell: str
     done = subprocess.run([*shell.split(), "-c", words.line], capture_output=True, check=False)
     assert done.returncode == 5
     assert done.stdout == words.ready + b"\na  b|it's|"
+
+
+@pytest.mark.parametrize("way", ["root", "nopasswd", "ask"])
+def test_a_script_on_standard_input_costs_no_shell_in_between(way: Literal["root", "nopasswd", "ask"]) -> None:
+    line = wrap("sh -s", way, 10).line
+    assert line.count("sh -c") == (0 if way == "root" else 1)
+    assert "timeout -k 5 10 sh -s" in line
 
 
 def test_words_differ_from_call_to_call_and_a_prompt_is_awaited_only_where_one_can_come() -> None:
