@@ -10,13 +10,14 @@ import urllib.request
 from functools import cache
 from pathlib import Path
 
+from mlops_infra.app.backup_inputs import scheduled_inputs
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.secrets import resolve
 from mlops_infra.core import Secret
 from mlops_infra.errors import ConfigError, InfraError
 from mlops_infra.model.site import Site
 from mlops_infra.phases.alertmanager import secret_name
-from mlops_infra.phases.context import AptKey, MonitoringInputs, PhaseContext
+from mlops_infra.phases.context import AptKey, BackupInputs, MonitoringInputs, PhaseContext
 from mlops_infra.phases.openpgp import check_key
 from mlops_infra.render.catalogue import artifact, fetch
 from mlops_infra.render.parsed import as_json
@@ -55,7 +56,8 @@ def phase_context(context: SiteContext, seed: str | None = None) -> PhaseContext
         "cluster.yaml": Secret(site.config.read_text()),
         "secrets.json": Secret(json.dumps(kept) + "\n"),
     }
-    return PhaseContext(password, manifest, apt_key, copies, seed, monitoring)
+    backup = scheduled_inputs(context) if cluster.backup.schedule.enabled else BackupInputs()
+    return PhaseContext(password, manifest, apt_key, copies, seed, monitoring, backup)
 
 
 def _monitoring(context: SiteContext) -> MonitoringInputs:

@@ -11,6 +11,7 @@ import typer
 from mlops_infra.cli.backup_copies import copies, copy, fetch, prune
 from mlops_infra.cli.backup_resources import put_back, resources
 from mlops_infra.cli.backup_restore import restore
+from mlops_infra.cli.backup_schedule import schedule
 from mlops_infra.cli.options import options_of
 from mlops_infra.errors import ExitCode, UsageError
 
@@ -120,6 +121,7 @@ app.command()(copy)
 app.command()(copies)
 app.command()(fetch)
 app.command()(prune)
+app.command()(schedule)
 
 
 @key.command("path")

@@ -27,6 +27,7 @@ __all__ = [
     "look_script",
     "read_member",
     "snapshot_payload",
+    "snapshot_script",
 ]
 
 LOOK_COMMAND = "exec sh -s"
@@ -110,15 +111,20 @@ def choose(members: Iterable[EtcdMember]) -> EtcdMember | None:
     return max(usable, key=lambda m: m.index, default=None)
 
 
-def snapshot_payload(*, node: str, address: str, cluster: str, tool: str, files: Mapping[str, bytes]) -> bytes:
-    """The tar for `SNAPSHOT_COMMAND`. `files` by path in the bundle are put in as they are (`cluster/cluster.yaml`,
-    `hosts/lb-1/etc/…`)."""
+def snapshot_script(*, node: str, address: str, cluster: str, tool: str) -> str:
+    """What `SNAPSHOT_COMMAND` runs, and the timer of a master: its one argument is a directory of its own."""
     server = f"https://{f'[{address}]' if ':' in address else address}:6443"
-    script = render(
+    return render(
         "backup/snapshot.sh.j2",
         node=quote(node), server=quote(server), cluster=quote(cluster), tool=quote(tool), paths=MASTER_PATHS,
         deadline=900,
     )  # fmt: skip
+
+
+def snapshot_payload(*, node: str, address: str, cluster: str, tool: str, files: Mapping[str, bytes]) -> bytes:
+    """The tar for `SNAPSHOT_COMMAND`. `files` by path in the bundle are put in as they are (`cluster/cluster.yaml`,
+    `hosts/lb-1/etc/…`)."""
+    script = snapshot_script(node=node, address=address, cluster=cluster, tool=tool)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for path, content in {"run.sh": script.encode(), **{f"tree/{p}": c for p, c in files.items()}}.items():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from mlops_infra.core import Phase
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.access import access_phase
+from mlops_infra.phases.backup import backup_phase
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.control_plane import control_plane_phase, masters_phase
 from mlops_infra.phases.firewall import firewall_kept_phase, firewall_phase
@@ -46,6 +47,7 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     storage_phase,  # volumes that can be claimed
     metrics_phase,  # kubectl top, autoscaling
     monitoring_phase,  # Prometheus, Alertmanager, Grafana
+    backup_phase,  # backups by a timer, without the workstation
     firewall_phase,  # who may call what is not everybody's: on trial
     firewall_kept_phase,  # and for good, once a new connection was let in
     record_phase,  # the cluster's own copy of its configuration

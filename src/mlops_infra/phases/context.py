@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlops_infra.core import Secret
 
-__all__ = ["AptKey", "MonitoringInputs", "PhaseContext"]
+__all__ = ["AptKey", "BackupInputs", "MonitoringInputs", "PhaseContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,15 @@ class MonitoringInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupInputs:
+    """What scheduled backups are given: public keys of age, and by `PLACE/what` secrets and texts of places."""
+
+    recipients: tuple[str, ...] = ()
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseContext:
     """Values resolved by `app` before the phases are made; making them does no I/O but through the two callables."""
 
@@ -51,3 +60,4 @@ class PhaseContext:
     """The master that the others join through: the first of the file, unless `phases.seed.choose_seed` found, from
     facts, that the cluster already lives on another."""
     monitoring: MonitoringInputs = field(default_factory=MonitoringInputs)
+    backup: BackupInputs = field(default_factory=BackupInputs)

@@ -121,6 +121,7 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
         "storage",
         "metrics",
         "monitoring",
+        "backup",
         "firewall",
         "record",
     }
