@@ -69,6 +69,11 @@ def check_entrance(cluster: Cluster) -> Iterator[Finding]:
     elif lb.vip and len(hosts.lb) == 1:
         message = "a VIP with one load balancer has nowhere to move to"
         yield Finding(("lb", "vip"), message, "add a host to `hosts.lb`", warning=True, at_key=True)
+    for place, host in enumerate(hosts.lb):
+        if lb.vip and not (host.interface or lb.vip.interface):
+            message = f"nobody says on which interface of {host.name} the VIP {lb.vip.address} lives"
+            hint = "name it as `lb.vip.interface`, or as `interface` of the host"
+            yield Finding(("hosts", "lb", place), message, hint)
     if len(hosts.lb) > 1 and not lb.vip:
         message = f"only {hosts.lb[0].name} of {len(hosts.lb)} load balancers is used: no address moves between them"
         yield Finding(("hosts", "lb"), message, "set `lb.vip.address`", warning=True, at_key=True)

@@ -47,7 +47,7 @@ class Vip(Noun):
     address: Address
     """A free address in the hosts' network."""
     interface: Interface | None = None
-    """Where it is added; unset: the one of the host's address."""
+    """Where it is added; unset: each load balancer names its own `interface`."""
     router_id: int = Field(default=51, ge=1, le=255)
     """VRRP's virtual router id: unique among the clusters of one network."""
 

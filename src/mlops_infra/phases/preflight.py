@@ -159,9 +159,10 @@ def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterato
         )
     if not said.kubeadm:
         for port in sorted(said.listening & ours_on(cluster, role)):
+            # Of a cluster that is taken over, the load balancer serves already: HAProxy, or what must make room for it.
             yield Finding(
                 host.name,
-                "refuse",
+                "warn" if adopt and role == "lb" else "refuse",
                 f"port {port} is taken",
                 "another program listens there",
                 f"ss -ltnp 'sport = :{port}'",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mlops_infra.core import Resource
-from mlops_infra.errors import ConfigError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.render import render
@@ -29,18 +28,11 @@ def vip_resources(cluster: Cluster, host: Host) -> tuple[Resource, ...]:
 
 
 def keepalived_config(cluster: Cluster, host: Host) -> str:
-    """keepalived.conf of one load balancer. Peers speak unicast: many networks carry no multicast.
-
-    Raises ConfigError when neither the VIP nor the host names an interface.
-    """
+    """keepalived.conf of one load balancer. Peers speak unicast: many networks carry no multicast."""
     vip, balancers = cluster.lb.vip, cluster.hosts.lb
     assert vip is not None
     interface = host.interface or vip.interface
-    if interface is None:
-        raise ConfigError(
-            f"{host.name}: nobody says on which interface the VIP {vip.address} lives",
-            remedy="name it as `lb.vip.interface`, or as `interface` of the host",
-        )
+    assert interface is not None, "checked when the file is read"
     return render(
         "keepalived/keepalived.conf.j2",
         host=host,

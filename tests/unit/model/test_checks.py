@@ -79,12 +79,18 @@ def test_an_external_balancer_beside_own_ones_is_a_contradiction() -> None:
 
 
 def test_a_vip_wants_two_load_balancers_and_two_load_balancers_a_vip() -> None:
-    vip = {"vip": {"address": "10.0.9.1"}}
+    vip = {"vip": {"address": "10.0.9.1", "interface": "eth0"}}
     assert "only lb-1 of 2 load balancers is used" in warnings(document(balancers=2))
     assert "load balancers is used" not in warnings(document(balancers=2, lb=vip))
     assert "nowhere to move to" in warnings(document(lb=vip))
     assert "there is none" in said(document(balancers=0, lb=vip))
     assert "a VIP belongs to no host" in said(document(balancers=2, lb={"vip": {"address": "10.0.0.2"}}))
+
+
+def test_a_vip_needs_an_interface_that_somebody_names() -> None:
+    assert "on which interface of lb-2 the VIP 10.0.9.1 lives" in said(
+        document(balancers=2, lb={"vip": {"address": "10.0.9.1"}})
+    )
 
 
 def test_duplicate_names_and_addresses_are_told_with_both_hosts() -> None:

@@ -187,3 +187,9 @@ def test_the_script_says_what_this_machine_is(cluster: Cluster) -> None:
     assert "datagram 127.0.0.1 1 refused" in done.stdout
     assert f"datagram 127.0.0.1 {silent.getsockname()[1]} silent" in done.stdout
     silent.close()
+
+
+def test_what_serves_on_the_load_balancer_of_an_adopted_cluster_is_warned_of(cluster: Cluster) -> None:
+    facts = facts_for(cluster, {"lb-1": f"{BARE}listen 192B\n"})
+    assert [f.severity for f in judge(cluster, facts)] == ["refuse"]
+    assert [f.severity for f in judge(cluster, facts, adopt=True)] == ["warn"]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from mlops_infra.errors import ConfigError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.lb import lb_phase
@@ -34,12 +33,6 @@ def test_the_pair_knows_each_other_and_each_its_own_interface(make: Callable[...
     for text in (first, second):
         assert "state BACKUP\n  nopreempt" in text
         assert "virtual_ipaddress {\n    10.0.0.1\n  }" in text
-
-
-def test_an_interface_that_nobody_names_is_a_mistake_in_the_file(make: Callable[..., Cluster]) -> None:
-    cluster = make(hosts=PAIR, lb={"vip": {"address": "10.0.0.1"}})
-    with pytest.raises(ConfigError, match="lb-1: nobody says on which interface"):
-        keepalived_config(cluster, cluster.hosts.lb[0])
 
 
 def test_the_address_stands_up_after_what_is_behind_it(make: Callable[..., Cluster], context: PhaseContext) -> None:
