@@ -17,6 +17,7 @@ from pathlib import Path
 from mlops_infra import __version__
 from mlops_infra.app.backup_bundle import Identity, Manifest, identity_of, verify
 from mlops_infra.app.backup_key import KeyState, ensure_key, identities, key_path, key_state, recipients
+from mlops_infra.app.backup_mark import leave_mark
 from mlops_infra.app.backup_store import SUFFIX, bundles, directory_of, expired, new_name, remove, staged
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.context import SiteContext
@@ -131,6 +132,8 @@ def take_backup(
                 notes = (*notes, "the kubeconfig here is of another CA: `mlops-infra kubeconfig` fetches the right one")
             digest, size = _sealed(part)
             bundle = publish(part, directory, cluster.name, now or datetime.now(UTC))
+            if cluster.monitoring.enabled:
+                notes = (*notes, *leave_mark(looked.sessions[member.host]))
             steps.begin("")
     settings = cluster.backup
     gone = remove(

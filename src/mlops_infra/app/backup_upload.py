@@ -41,9 +41,11 @@ def upload(
     *,
     directory: str,
     bundle: str,
+    commit: str = COMMIT_COMMAND,
     tell: Callable[[int, int], None] = lambda done, size: None,
 ) -> str:
     """Sends the snapshot to all of `sessions` at once; the sha256 of what was sent. `bundle` is the bundle's own.
+    `commit`: what makes it whole there, told directory, sha256 and bundle.
 
     `tell` is given how many bytes of how many are there. Raises BundleError, or InfraError for a host that cannot
     take it.
@@ -61,7 +63,7 @@ def upload(
             digest.update(piece)
             offset += len(piece)
             tell(offset, member.size)
-        _all(pool, sessions, COMMIT_COMMAND, f"{directory} {digest.hexdigest()} {bundle}\n".encode())
+        _all(pool, sessions, commit, f"{directory} {digest.hexdigest()} {bundle}\n".encode())
     return digest.hexdigest()
 
 

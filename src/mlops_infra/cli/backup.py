@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mlops_infra.cli.backup_copies import copies, copy, fetch, prune
+from mlops_infra.cli.backup_drill import drill
 from mlops_infra.cli.backup_resources import put_back, resources
 from mlops_infra.cli.backup_restore import restore
 from mlops_infra.cli.backup_schedule import schedule
@@ -122,6 +123,7 @@ app.command()(copies)
 app.command()(fetch)
 app.command()(prune)
 app.command()(schedule)
+app.command()(drill)
 
 
 @key.command("path")

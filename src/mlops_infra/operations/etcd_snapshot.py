@@ -137,13 +137,22 @@ def snapshot_payload(*, node: str, address: str, cluster: str, tool: str, files:
 class SnapshotReader:
     """Takes the script's output piece by piece: lines for us, then the tar, which goes to `take`.
 
-    `step` is told what is begun. Raises what the host said went wrong.
+    `step` is told what is begun; `notes` are what it said of itself. Raises what the host said went wrong, in the words
+    of `trouble` (host, kind, text).
     """
 
-    def __init__(self, host: str, step: Callable[[str], None], take: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        host: str,
+        step: Callable[[str], None],
+        take: Callable[[bytes], None],
+        trouble: Callable[[str, str, str], InfraError] | None = None,
+    ) -> None:
         self._host = host
         self._step = step
         self._take = take
+        self._trouble = trouble or _trouble
+        self.notes: dict[str, str] = {}
         self._lines = bytearray()
         self.taken = 0
         self._in_tar = False
@@ -169,7 +178,10 @@ class SnapshotReader:
                 self._step(line[2:])
             elif line.startswith("! "):
                 kind, _, text = line[2:].partition(" ")
-                raise _trouble(self._host, kind, text.strip())
+                raise self._trouble(self._host, kind, text.strip())
+            elif line.startswith("= "):
+                name, _, value = line[2:].partition(" ")
+                self.notes[name] = value
         return b""
 
 

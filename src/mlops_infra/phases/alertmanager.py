@@ -99,6 +99,8 @@ def _deployment(cluster: Cluster, replicas: int, mark: str) -> dict[str, Any]:
                 (
                     "--config.file=/etc/alertmanager/alertmanager.yml",
                     "--storage.path=/alertmanager",
+                    # Who was told, and not only by what means: `monitoring alerts test` looks at it.
+                    "--enable-feature=receiver-name-in-metrics",
                     *(mesh if replicas > 1 else ("--cluster.listen-address=",)),
                 ),
                 ports={"web": 9093, "mesh": 9094},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlops_infra.core import Handler, Resource
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.render import render
-from mlops_infra.resources import File, Missing, Packages, UnitState, daemon_reload, restart_unit
+from mlops_infra.resources import Directory, File, Missing, Packages, UnitState, daemon_reload, restart_unit
 
 __all__ = ["TEXTFILES", "balancer_exporter", "is_wanted", "master_exporter"]
 
@@ -48,6 +48,8 @@ def master_exporter(cluster: Cluster) -> tuple[Resource, ...]:
             Missing(_CERTIFICATES_SCRIPT),
         )
     return (
+        # Readable for an exporter that is not root.
+        Directory(TEXTFILES, mode=0o755),
         File(_CERTIFICATES_SCRIPT, render("monitoring/certificates.sh.j2", directory=TEXTFILES), mode=0o755),
         File(
             service,
