@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
-from mlops_infra.core import Phase, Resource
+from mlops_infra.core import Phase, Resource, Shell
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.addons import addon_phase
 from mlops_infra.phases.alertmanager import alertmanager_config, alertmanager_image, alertmanager_objects
@@ -19,7 +20,8 @@ from mlops_infra.phases.grafana import grafana_image, grafana_objects
 from mlops_infra.phases.host_exporters import is_wanted
 from mlops_infra.phases.objects import namespace
 from mlops_infra.phases.prometheus import NAMESPACE, prometheus_image, prometheus_objects
-from mlops_infra.resources import ApiObjects, ApiReady
+from mlops_infra.render import render
+from mlops_infra.resources import ApiObjects, ApiReady, kubectl_prelude
 
 __all__ = ["monitoring_images", "monitoring_objects", "monitoring_phase"]
 
@@ -33,7 +35,8 @@ def monitoring_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     if is_wanted(cluster):
         objects = monitoring_objects(cluster, context)
         workloads = tuple(o for o in objects if o["kind"] in {"Deployment", "DaemonSet"})
-        resources = (ApiObjects(_TITLE, objects, inventory=NAME), ApiReady(_TITLE, workloads))
+        before = _own_rules_checked(context.monitoring.rules)
+        resources = (ApiObjects(_TITLE, objects, inventory=NAME, before=before), ApiReady(_TITLE, workloads))
     else:
         resources = (ApiObjects(_TITLE, (), inventory=NAME),)
     return addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
@@ -62,6 +65,15 @@ def monitoring_objects(cluster: Cluster, context: PhaseContext) -> tuple[dict[st
             mark=_mark(context, f"{cluster.monitoring.grafana.user}:{given.grafana_password.reveal()}"),
         ),
     )  # fmt: skip
+
+
+def _own_rules_checked(rules: Mapping[str, str]) -> tuple[Shell, ...]:
+    """Before anything is applied: a mistake in a file of the user's must not end a Prometheus that runs."""
+    if not rules:
+        return ()
+    script = kubectl_prelude() + render("monitoring/check-rules.sh.j2", namespace=NAMESPACE)
+    files = b"".join(f"{len(text.encode())} {name}\n".encode() + text.encode() for name, text in rules.items())
+    return (Shell("have Prometheus read your rules", script, 60, files),)
 
 
 def _mark(context: PhaseContext, secret: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host, Role
+from mlops_infra.phases.host_exporters import is_wanted
 from mlops_infra.phases.lb import MASTER_PORT
 
 __all__ = ["Guarded", "Peers", "datagrams_from", "guarded_on", "ours_on", "ways_from"]
@@ -39,9 +40,10 @@ _PEERS = 24
 def ours_on(cluster: Cluster, role: Role) -> frozenset[int]:
     """TCP ports that must be free on a bare host of this role."""
     lb = cluster.lb
+    measured = {_NODE_EXPORTER} if is_wanted(cluster) else set()
     if role == "lb":
-        return frozenset({lb.api_port, lb.ingress.http_port, lb.ingress.https_port, lb.stats.port})
-    node = {_KUBELET, 10248, 10249, 10256}
+        return frozenset(measured | {lb.api_port, lb.ingress.http_port, lb.ingress.https_port, lb.stats.port})
+    node = measured | {_KUBELET, 10248, 10249, 10256}
     return frozenset(node | {MASTER_PORT, *_ETCD, 2381, 10257, 10259} if role == "master" else node)
 
 
