@@ -17,7 +17,8 @@ __all__ = ["HOSTS", "INSTANCE", "PlatformLab", "verbose_sshd", "wait_for"]
 
 HOSTS = ("lb-1", "master-1", "master-2", "master-3", "worker-1", "worker-2", "worker-3")
 
-INSTANCE = "p"
+INSTANCE = os.environ.get("MLOPS_INFRA_TEST_INSTANCE", "p")
+"""Beside whatever other lab is up on this machine."""
 MAIN = "from mlops_infra.cli.main import main; main()"
 
 

@@ -36,9 +36,12 @@ class Loss:
 def compare(packed: bytes, revision: int, listed: bytes | None) -> Loss:
     """`packed`: what `keys_script` answered; `revision` and `listed`: the snapshot's, and the keys in it.
 
-    Events, leases and the like are no loss. Raises ValueError for an answer that makes no sense.
+    Events, leases and the like are no loss. An etcd that has not come as far as the snapshot is not the one that it was
+    taken from: a member that lost its data begins anew, empty. Raises ValueError for an answer that makes no sense.
     """
     said = json.loads(gzip.decompress(packed))
+    if int(said["header"].get("revision", 0)) < revision:
+        return Loss(known=False)
     created, changed, there = [], [], set()
     for one in said.get("kvs", ()):
         key = base64.b64decode(one["key"]).decode("utf-8", "replace")

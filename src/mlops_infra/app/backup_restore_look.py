@@ -157,7 +157,8 @@ def judge(
             "bundle's cluster: kubeadm reset --force on each, then restore.",
         )
     alive = [n for n in masters if (member := seen[n].member) is not None and member.is_healthy]
-    if alive and len(alive) < len(masters) and not roll_back and not _any_begun(seen, masters):
+    has_majority = len(masters) > len(alive) > len(masters) // 2
+    if has_majority and not roll_back and not _any_begun(seen, masters):
         gone = ", ".join(n for n in masters if n not in alive)
         raise InfraError(
             f"etcd lives: {', '.join(alive)} have a majority, and only {gone} is lost",

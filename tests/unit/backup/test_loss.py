@@ -13,10 +13,10 @@ from mlops_infra.app.backup_loss import compare
 REVISION = 100
 
 
-def packed(*kvs: tuple[str, int, int]) -> bytes:
+def packed(*kvs: tuple[str, int, int], now: int = 400) -> bytes:
     """etcdctl's answer: key, the revision that made it, that of its last change."""
     said = [{"key": base64.b64encode(k.encode()).decode(), "create_revision": c, "mod_revision": m} for k, c, m in kvs]
-    return gzip.compress(json.dumps({"header": {}, "kvs": said}).encode())
+    return gzip.compress(json.dumps({"header": {"revision": now}, "kvs": said}).encode())
 
 
 def test_what_came_changed_and_went_since_the_snapshot_is_named() -> None:
@@ -60,3 +60,7 @@ def test_without_the_bundles_list_nobody_knows_what_would_be_back() -> None:
 def test_an_answer_that_is_cut_is_no_answer() -> None:
     with pytest.raises((ValueError, EOFError, OSError)):
         compare(packed(("/registry/pods/a/p", 1, 1))[:-12], REVISION, None)
+
+
+def test_an_etcd_that_began_anew_says_nothing_of_what_was() -> None:
+    assert compare(packed(now=3), REVISION, b"/registry/pods/a/p\n").known is False

@@ -118,6 +118,11 @@ def test_a_single_lost_member_is_no_restore_unless_a_way_back_is_meant(context: 
     assert planned(context, hosts, roll_back=True).rebuilt == ()
 
 
+def test_one_member_that_began_anew_is_no_majority(context: SiteContext, hosts: Hosts) -> None:
+    hosts.lives("m1")
+    assert planned(context, hosts).rebuilt == ()
+
+
 def test_a_whole_cluster_may_go_back(context: SiteContext, hosts: Hosts) -> None:
     hosts.lives("m1", "m2", "m3")
     assert planned(context, hosts).rebuilt == ()

@@ -1,0 +1,303 @@
+"""A cluster that is gone and comes back: its data, its hosts, its workstation; drills and the masters' own backups.
+
+The tests of this module are chapters: each takes the platform as the one before left it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from platform_lab import PlatformLab, wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(2400), pytest.mark.long]
+
+MASTERS = ("master-1", "master-2", "master-3")
+OBJECTS = 1000
+KINDS = (
+    "namespaces,configmaps,secrets,serviceaccounts,services,deployments,daemonsets,persistentvolumes,"
+    "persistentvolumeclaims,roles,rolebindings,clusterroles,clusterrolebindings,customresourcedefinitions,ingresses,"
+    "ipaddresspools.metallb.io,l2advertisements.metallb.io,nodes"
+)
+# Made anew by whoever joins, or renewed by the day.
+PASSING = ("bootstrap-token-", "cluster-info", "kubeadm-certs", "memberlist")
+
+FILL = f"""set -e
+export KUBECONFIG=/etc/kubernetes/admin.conf
+kubectl create namespace shop
+i=0
+while [ $i -lt {OBJECTS} ]; do
+  i=$((i + 1))
+  printf '{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"item-%s","namespace":"shop"}},' $i
+  printf '"data":{{"n":"%s"}}}}\\n' $i
+done | kubectl create -f - >/dev/null
+kubectl -n shop create secret generic door --from-literal=key=sesame
+kubectl -n shop create service loadbalancer front --tcp=80:80
+kubectl label node worker-2 shop/shelf=left
+kubectl create -f - <<END
+{{"apiVersion":"v1","kind":"PersistentVolume","metadata":{{"name":"cellar"}},"spec":{{"capacity":{{"storage":"1Gi"}},
+ "accessModes":["ReadWriteOnce"],"hostPath":{{"path":"/srv/cellar"}},"storageClassName":"by-hand","persistentVolumeReclaimPolicy":"Retain"}}}}
+{{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{{"name":"wine","namespace":"shop"}},"spec":{{"accessModes":["ReadWriteOnce"],
+ "storageClassName":"by-hand","resources":{{"requests":{{"storage":"1Gi"}}}}}}}}
+END
+"""
+
+
+def objects(lab: PlatformLab) -> dict[str, tuple[str, str]]:
+    """By kind, namespace and name: its identity, and a hash of what it says."""
+    found = {}
+    for one in json.loads(lab.kubectl(f"get {KINDS} -A -o json"))["items"]:
+        meta = one["metadata"]
+        if meta["name"].startswith(PASSING):
+            continue
+        said = {k: v for k, v in one.items() if k not in ("metadata", "status")}
+        said["labels"] = meta.get("labels")
+        if one["kind"] == "Node":
+            said.pop("spec")
+        text = json.dumps(said, sort_keys=True).encode()
+        found[f"{one['kind']}/{meta.get('namespace', '')}/{meta['name']}"] = (
+            meta["uid"], hashlib.sha256(text).hexdigest(),
+        )  # fmt: skip
+    return found
+
+
+def address(lab: PlatformLab, namespace: str, name: str) -> str:
+    said = json.loads(lab.kubectl(f"-n {namespace} get service {name} -o json"))
+    return str((said["status"]["loadBalancer"].get("ingress") or [{}])[0].get("ip", ""))
+
+
+def told(name: str, answer: dict[str, Any]) -> None:
+    """Times are measured and shown, never asserted."""
+    sys.stdout.write(f"\n{name}: {answer['seconds']} s  {answer['steps']}\n")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The platform as it was when the bundle was made."""
+
+    bundle: Path
+    key: Path
+    objects: dict[str, tuple[str, str]]
+    front: str
+    balanced: str
+
+
+@pytest.fixture(scope="module")
+def kept(platform: PlatformLab, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    platform.on("master-1", FILL)
+    wait_for(lambda: address(platform, "shop", "front") != "", 60)
+    wait_for(lambda: "Bound" in platform.kubectl("-n shop get pvc wine"), 60)
+    seen = objects(platform)
+    made = json.loads(platform("--lab", "backup", "etcd", "--json"))
+    safe = tmp_path_factory.mktemp("safe")
+    platform("--lab", "backup", "key", "export", str(safe / "key.txt"))
+    shutil.copy(made["bundle"], safe)
+    return Kept(
+        safe / Path(made["bundle"]).name, safe / "key.txt", seen, address(platform, "shop", "front"),
+        address(platform, "ingress-nginx", "ingress-nginx-controller-lb"),
+    )  # fmt: skip
+
+
+def restore(lab: PlatformLab, *words: str) -> dict[str, Any]:
+    done = lab.run("--lab", "--json", "backup", "restore", *words, "--yes", timeout=1800)
+    assert done.returncode in (0, 2), f"{done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["smoke"]["ok"], answer["smoke"]
+    assert answer["doctor"]["findings"] == [], answer["doctor"]["findings"]
+    return answer
+
+
+def same(lab: PlatformLab, kept: Kept) -> None:
+    """Object by object: the very same ones (their uids), saying the same."""
+    now = objects(lab)
+    assert sorted(set(kept.objects) - set(now)) == []
+    assert [name for name in kept.objects if now[name] != kept.objects[name]] == []
+    assert address(lab, "shop", "front") == kept.front
+    assert address(lab, "ingress-nginx", "ingress-nginx-controller-lb") == kept.balanced
+    assert "Bound" in lab.kubectl("-n shop get pvc wine")
+    code = lab.run(
+        "lab", "curl", "--", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", f"http://{kept.balanced}/"
+    )
+    assert code.stdout == "404", "the ingress controller answers behind its old address"
+
+
+def test_a_drill_brings_everything_back_and_leaves_nothing(platform: PlatformLab, kept: Kept) -> None:
+    done = platform.json("backup", "drill", str(kept.bundle))
+    told("drill", done)
+    assert done["ok"] and done["keys"]["same"]
+    assert done["keys"]["found"] > OBJECTS
+    assert {k["kind"]: k["found"] >= k["expected"] for k in done["kinds"]}["Secret"]
+    left = platform.on(
+        done["host"], "ls -d /var/lib/mlops-infra/drill.* 2>/dev/null; ctr -n k8s.io containers ls -q | grep drill; :"
+    )
+    assert left == ""
+
+
+def test_a_deleted_namespace_is_put_back_without_a_restore(platform: PlatformLab, kept: Kept) -> None:
+    saved = platform.json("backup", "resources")
+    assert saved["failed"] == []
+    platform.kubectl("delete namespace shop --wait --timeout=120s")
+    done = platform.json("backup", "put-back", "-n", "shop", "--yes")
+    assert done["left"] == []
+    assert len([c for c in done["changes"] if "/ConfigMap/item-" in c["object"]]) == OBJECTS
+    data = json.loads(platform.kubectl("-n shop get configmap item-77 -o json"))["data"]
+    assert data == {"n": "77"}
+    assert json.loads(platform.kubectl("-n shop get secret door -o json"))["data"] == {"key": "c2VzYW1l"}
+
+
+def test_a_living_cluster_goes_back_and_says_by_name_what_it_loses(platform: PlatformLab, kept: Kept) -> None:
+    platform.kubectl("create namespace later")
+    answer = restore(platform, str(kept.bundle))
+    told("roll back", answer)
+    lost = answer["lost"]
+    assert lost["known"]
+    assert "namespaces/later" in lost["created"]
+    # The namespace that was put back holds new objects under the old names.
+    assert "configmaps/shop/item-1" in lost["created"]
+    same(platform, kept)
+    assert "later" not in platform.kubectl("get namespaces")
+    revision = platform.on(
+        "master-1",
+        "crictl exec $(crictl ps -q --name ^etcd$ --state running | head -n 1) etcdctl "
+        "--endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt "
+        "--cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key -w json endpoint status",
+    )
+    assert json.loads(revision)[0]["Status"]["header"]["revision"] > 1_000_000_000
+
+
+def test_a_single_lost_member_is_no_restore(platform: PlatformLab, kept: Kept) -> None:
+    platform.on("master-3", "mv /etc/kubernetes/manifests/etcd.yaml /root/etcd.yaml")
+    try:
+        wait_for(lambda: "etcd" not in platform.on("master-3", "crictl ps -q --name ^etcd$ | sed s/.*/etcd/"), 60)
+        refused = platform.run("--lab", "backup", "restore", str(kept.bundle), "--yes")
+        assert refused.returncode == 1
+        assert "only master-3 is lost" in refused.stderr
+        assert "masters replace master-3" in refused.stderr
+    finally:
+        platform.on("master-3", "mv /root/etcd.yaml /etc/kubernetes/manifests/etcd.yaml")
+
+
+def killed_restore(lab: PlatformLab, bundle: Path, when: Callable[[list[dict[str, Any]]], bool]) -> None:
+    """Starts a restore and kills it outright as soon as its journal says so."""
+    before = set((lab.state / "runs").glob("*"))
+    child = lab.start("--lab", "backup", "restore", str(bundle), "--yes")
+    end = time.monotonic() + 600
+    try:
+        while child.poll() is None:
+            assert time.monotonic() < end, "the moment to kill never came"
+            if set((lab.state / "runs").glob("*")) - before and when(lab.journal_of_newest_run()):
+                child.send_signal(signal.SIGKILL)
+                return
+            time.sleep(0.05)
+    finally:
+        child.kill()
+        out, err = child.communicate()
+    raise AssertionError(f"it ended with {child.returncode} before it could be killed\n{out[-3000:]}\n{err[-3000:]}")
+
+
+def ended(operation: str) -> Callable[[list[dict[str, Any]]], bool]:
+    return lambda lines: any(ln["kind"] == "operation_done" and ln.get("operation") == operation for ln in lines)
+
+
+def test_destroyed_data_of_all_masters_comes_back_even_when_the_restore_is_killed_twice(
+    platform: PlatformLab, kept: Kept
+) -> None:
+    for master in MASTERS:
+        platform.on(master, "rm -rf /var/lib/etcd/member; crictl ps -q --name ^etcd$ | xargs -r crictl stop -t 0")
+    for operation in ("restore-data", "restore-etcd"):
+        killed_restore(platform, kept.bundle, ended(operation))
+    answer = restore(platform, str(kept.bundle))
+    told("destroyed data, from the second kill on", answer)
+    assert answer["resumes"]
+    same(platform, kept)
+
+
+def test_a_flipped_byte_a_cut_file_and_a_wrong_key_are_refused_before_anything_is_stopped(
+    platform: PlatformLab, kept: Kept, tmp_path: Path
+) -> None:
+    whole = kept.bundle.read_bytes()
+    middle = len(whole) // 2
+    (tmp_path / "flipped").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    (tmp_path / "cut").write_bytes(whole[:-5000])
+    import pyrage
+
+    (tmp_path / "key").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    for words in (
+        (str(tmp_path / "flipped"),),
+        (str(tmp_path / "cut"),),
+        (str(kept.bundle), "--key", str(tmp_path / "key")),
+    ):
+        refused = platform.run("--lab", "backup", "restore", *words, "--yes")
+        assert refused.returncode == 1, refused.stderr
+    assert all(platform.nodes().values())
+
+
+def test_bare_hosts_and_an_empty_workstation_become_the_platform_again(
+    platform: PlatformLab, kept: Kept, tmp_path: Path
+) -> None:
+    platform("lab", "reset", "--yes", timeout=900)
+    desk = PlatformLab(tmp_path / "cluster.yaml")
+    desk.state.mkdir(parents=True)
+    shutil.copy(platform.state / "id_ed25519", desk.state)
+    answer = restore(desk, str(kept.bundle), "--key", str(kept.key))
+    told("bare hosts", answer)
+    assert answer["rebuilt"] == list(MASTERS)
+    assert answer["rejoined"] == ["worker-1", "worker-2", "worker-3"]
+    same(platform, kept)
+    assert (desk.state / "kubeconfig").exists()
+
+
+SCHEDULE = """
+backup:
+  copies:
+    - name: vault
+      ssh:
+        address: {address}
+        user: root
+        directory: /srv/vault
+        identity: .mlops-infra/lab/id_ed25519
+        host_key: {key}
+  schedule: {{enabled: true, calendar: "*-*-* *:*:00/20", delay: 5s}}
+"""
+
+
+def copies(lab: PlatformLab) -> list[str]:
+    return lab.on("worker-3", "ls /srv/vault 2>/dev/null || :").split()
+
+
+def test_the_masters_back_up_by_themselves_and_another_takes_over(platform: PlatformLab, kept: Kept) -> None:
+    key = " ".join(platform.on("worker-3", "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+    before = platform.config.read_text()
+    lines = before.splitlines()
+    place = json.loads(platform("--lab", "config", "show", "--json"))["hosts"]["workers"][2]["address"]
+    start = next(i for i, line in enumerate(lines) if line.startswith("backup:"))
+    end = next((i for i in range(start + 1, len(lines)) if lines[i] and lines[i][0] not in " #"), len(lines))
+    platform.config.write_text("\n".join(lines[:start] + lines[end:]) + SCHEDULE.format(address=place, key=key))
+    try:
+        assert platform.json("backup", "schedule", "--yes")["exit_code"] == 0
+        wait_for(lambda: len(copies(platform)) == 1, 120)
+        holder = next(m for m in MASTERS if platform.on(m, "ls /var/lib/mlops-infra/backups 2>/dev/null || :").strip())
+        metric = platform.on(holder, "cat /var/lib/mlops-infra/metrics/backup-last_success_timestamp_seconds.prom")
+        assert "\nmlops_infra_backup_last_success_timestamp_seconds 1" in metric
+        fetched = platform.json("backup", "fetch", "vault")
+        assert platform.json("backup", "verify", Path(fetched["bundle"]).name)["ok"]
+        platform("lab", "fail", "power", holder)
+        began = time.monotonic()
+        wait_for(lambda: len(copies(platform)) > 1, 600, 3)
+        sys.stdout.write(f"\ntaken over after {time.monotonic() - began:.0f} s\n")
+        others = [m for m in MASTERS if m != holder]
+        assert any(platform.on(m, "ls /var/lib/mlops-infra/backups 2>/dev/null || :").strip() for m in others)
+    finally:
+        platform("lab", "heal")
+        platform.config.write_text(before)
+        platform("--lab", "backup", "schedule", "--off", "--yes", timeout=600)
+    assert platform.on("master-1", "ls /etc/mlops-infra/backup 2>/dev/null || :") == ""
