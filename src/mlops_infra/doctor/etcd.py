@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mlops_infra.core import Probe
@@ -64,10 +65,15 @@ def _member(view: View, host: str) -> Verdict:
         return OK
     return Finding(
         "its etcd member does not answer",
-        " ".join(lines.get("status", ())).strip()[:400] or "its status: no answer within 5 s",
+        _plain(" ".join(lines.get("status", ())).strip())[:400] or "its status: no answer within 5 s",
         "it has only just started, cannot write fast enough, or its certificates do not fit",
         on_host(host, "pkill -x etcd"),
     )
+
+
+def _plain(text: str) -> str:
+    """OpenSSL's errors without their numbers and the places in its source."""
+    return re.sub(r"\b[0-9A-F]{8,}:error:[0-9A-F]+:([^:]*):[^:]*:([^:]*):[^:]*:\d+:", r"\1: \2: ", text)
 
 
 def _quorum(view: View, _: str) -> Verdict:

@@ -132,7 +132,7 @@ etcd() {{
 }}
 if runs etcd; then
   s=$(etcd maintenance/status '{{}}')
-  printf '%s\n' "$s" | tell status
+  [ -z "$s" ] || printf '%s\n' "$s" | tell status
   case $s in *'"leader":"'[1-9]*) etcd cluster/member/list '{{"linearizable":true}}' | tell members ;; esac
 else
   printf 'etcd\tnot running\n'

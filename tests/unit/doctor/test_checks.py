@@ -246,6 +246,16 @@ class TestThoseThatNeedMoreWords:
         assert quorum.severity is Severity.CRITICAL
         assert "no majority" in quorum.finding.brief
 
+    def test_a_member_that_refuses_us_is_told_in_the_words_of_tls(self, sick: Platform) -> None:
+        sick.of_master(
+            "m2",
+            "status",
+            "802B7625137F0000:error:0A000418:SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca:"
+            "../ssl/record/rec_layer_s3.c:1601:SSL alert number 48",
+        )
+        assert sick.findings[0].check == "etcd.member"
+        assert sick.findings[0].finding.evidence == "SSL routines: tlsv1 alert unknown ca: SSL alert number 48"
+
     def test_a_majority_that_is_lost_while_it_is_asked_is_none(self, sick: Platform) -> None:
         for name in ("m1", "m2", "m3"):
             sick.of_master(
