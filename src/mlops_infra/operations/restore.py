@@ -73,7 +73,7 @@ class Restore:
     def identity(self, master: Master) -> Operation:
         """A bare host is this master again. Only for masters with files."""
         files = tuple(
-            PutFile(path, content, mode=0o644 if path.endswith((".crt", ".pub")) else 0o600, sensitive=True)
+            PutFile(path, content, mode=0o644 if path.endswith(".crt") else 0o600, sensitive=True)
             for path, content in sorted((master.identity or {}).items())
         )
         return self._operation(
