@@ -204,19 +204,22 @@ def killed_restore(lab: PlatformLab, bundle: Path, when: Callable[[list[dict[str
     raise AssertionError(f"it ended with {child.returncode} before it could be killed\n{out[-3000:]}\n{err[-3000:]}")
 
 
-def ended(operation: str) -> Callable[[list[dict[str, Any]]], bool]:
-    return lambda lines: any(ln["kind"] == "operation_done" and ln.get("operation") == operation for ln in lines)
+def begun(operation: str) -> Callable[[list[dict[str, Any]]], bool]:
+    return lambda lines: any(ln["what"] == "operation_intent" and ln["operation"] == operation for ln in lines)
 
 
-def test_destroyed_data_of_all_masters_comes_back_even_when_the_restore_is_killed_twice(
+STEPS = ("restore-stopped", "restore-data", "restore-etcd", "restore-api", "restore-absent")
+
+
+def test_destroyed_data_of_all_masters_comes_back_even_when_the_restore_is_killed_at_every_step(
     platform: PlatformLab, kept: Kept
 ) -> None:
     for master in MASTERS:
         platform.on(master, "rm -rf /var/lib/etcd/member; crictl ps -q --name ^etcd$ | xargs -r crictl stop -t 0")
-    for operation in ("restore-data", "restore-etcd"):
-        killed_restore(platform, kept.bundle, ended(operation))
+    for operation in STEPS:
+        killed_restore(platform, kept.bundle, begun(operation))
     answer = restore(platform, str(kept.bundle))
-    told("destroyed data, from the second kill on", answer)
+    told("destroyed data, from the last kill on", answer)
     assert answer["resumes"]
     same(platform, kept)
 
@@ -239,6 +242,17 @@ def test_a_flipped_byte_a_cut_file_and_a_wrong_key_are_refused_before_anything_i
         refused = platform.run("--lab", "backup", "restore", *words, "--yes")
         assert refused.returncode == 1, refused.stderr
     assert all(platform.nodes().values())
+
+
+def test_a_full_disk_of_a_master_is_refused_before_anything_is_stopped(platform: PlatformLab, kept: Kept) -> None:
+    platform("lab", "fail", "disk-full", "master-2")
+    try:
+        refused = platform.run("--lab", "backup", "restore", str(kept.bundle), "--yes")
+        assert refused.returncode == 1
+        assert "too little space" in refused.stderr and "master-2" in refused.stderr
+    finally:
+        platform("lab", "heal")
+    wait_for(lambda: all(platform.nodes().values()), 120)
 
 
 def test_bare_hosts_and_an_empty_workstation_become_the_platform_again(

@@ -1,4 +1,4 @@
-"""`backup restore|resources|put-back|schedule|prune|copy` as a person calls them: words, exit codes, no harm unasked."""
+"""`backup restore|put-back|schedule|prune|copy` as a person calls them: words, exit codes, no harm unasked."""
 
 from __future__ import annotations
 
