@@ -5,6 +5,6 @@ from mlops_infra.cli.part import group
 
 app = group(
     "The firewall, and the roles of people",
-    Part(frozenset({"access", "firewall", "firewall-kept"}), ("nodes",)),
+    Part(frozenset({"access", "firewall", "firewall-kept", "record"}), ("nodes",)),
     has_status=False,
 )

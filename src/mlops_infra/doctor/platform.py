@@ -143,13 +143,13 @@ def _single_balancer(view: View, _: str) -> Verdict:
 
 
 def _exposure(view: View, _: str) -> Verdict:
-    if not view.cluster.security.expose_metrics:
+    if not view.cluster.security.expose_metrics or view.cluster.security.firewall:
         return OK
     return Finding(
         "metrics of the control plane can be read from the nodes' network (ports 2381, 10257, 10259)",
         "",
         "Prometheus needs them; etcd's are not encrypted",
-        "`security.expose_metrics: false` in cluster.yaml, or a firewall that lets only the nodes in",
+        "`security.expose_metrics: false` in cluster.yaml, or `security.firewall: true`",
     )
 
 

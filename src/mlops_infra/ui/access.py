@@ -46,8 +46,9 @@ def register_shape(register: Register) -> dict[str, Any]:
 def granted_text(done: Granted, style: Style) -> str:
     one = done.grant
     where = f", deploying in {', '.join(one.namespaces)}" if one.namespaces else ""
+    article = "an" if one.role[0] in "aeiou" else "a"
     lines = [
-        f"{style.strong(one.name)} is a {one.role} until {_at(one.expires)} UTC{where}.",
+        f"{style.strong(one.name)} is {article} {one.role} until {_at(one.expires)} UTC{where}.",
         f"kubeconfig {done.path}",
     ]
     if done.shorter:
@@ -101,8 +102,10 @@ def _shape(one: Grant) -> dict[str, Any]:
 def _state(one: Grant, now: datetime) -> str:
     if one.has_ended(now):
         return "expired"
-    left = one.expires - now
-    return f"{left.days} d left" if left.days else f"{int(left.total_seconds() // 60)} min left"
+    minutes = int((one.expires - now).total_seconds() // 60)
+    if minutes >= 2 * 1440:
+        return f"{minutes // 1440} d left"
+    return f"{minutes // 60} h left" if minutes >= 120 else f"{minutes} min left"
 
 
 def _at(moment: datetime) -> str:

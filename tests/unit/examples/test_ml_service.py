@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -150,6 +151,28 @@ def test_what_is_deployed_is_waited_for_checked_and_tidied_up_after(
     )
     assert [a for a in asked if "delete configmap" in a] == ["-n shop delete configmap ml-service-old"]
     assert not any("undo" in a for a in asked)
+
+
+def test_a_former_version_that_still_answers_for_a_moment_is_no_failure_and_a_wrong_one_is(tmp_path: Path) -> None:
+    """A check asks again until the time is over; then it says what was wrong."""
+    shutil.copytree(HOME / "app", tmp_path / "app")
+    model = json.loads((tmp_path / "app/model.json").read_text())
+    model["weights"][0] += 50
+    (tmp_path / "app/model.json").write_text(json.dumps(model))
+    server = subprocess.Popen(
+        [sys.executable, "-B", "-u", tmp_path / "app/service.py"], env={**os.environ, "PORT": "0", "GRACE": "0"},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    try:
+        port = server.stdout.readline().split('"port": ')[1].split("}")[0]
+        done = run("ci/check.sh", URL=f"http://127.0.0.1:{port}", NAMESPACE="shop", PATIENCE="0.1")
+    finally:
+        server.terminate()
+        server.wait(10)
+        server.stdout.close()
+    assert done.returncode == 1
+    assert "wrong:" in done.stderr
 
 
 def test_what_does_not_come_up_is_taken_back_to_the_revision_before(
