@@ -36,6 +36,16 @@ def test_a_healthy_platform_passes_all_of_it(platform: PlatformLab) -> None:
     wait_for(lambda: left(platform) == "", 60, 2)
 
 
+def test_the_full_half_gets_known_answers_and_skips_what_the_platform_does_not_have(platform: PlatformLab) -> None:
+    done = platform.run("--lab", "smoke", "--full", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = results(json.loads(done.stdout))
+    asked = {name: found[name] for name in ("ml-start", "ml-ingress", "ml-lb", "ml-metrics")}
+    assert set(asked.values()) == {"ok"}, found
+    assert set(found.values()) <= {"ok", "skipped"}
+    wait_for(lambda: left(platform) == "", 60, 2)
+
+
 def test_a_filtered_pod_network_is_named(platform: PlatformLab) -> None:
     """VXLAN is dropped on one worker, as a firewall would."""
     rule = "OUTPUT -p udp --dport 8472 -j DROP"
