@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from platform_lab import MAIN, PlatformLab, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500), pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 LB = "10.110.190.21"
 BALANCED = "ingress-nginx/ingress-nginx-controller-lb"

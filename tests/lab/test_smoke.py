@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from platform_lab import PlatformLab, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.long]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 def smoke(lab: PlatformLab, rc: int = 0) -> dict[str, Any]:
