@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from mlops_infra.cli.doctor_bundle import bundle
 from mlops_infra.cli.options import Options, options_of
 from mlops_infra.errors import ExitCode, InfraError, UsageError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mlops_infra.ui.output import Output
 
 app = typer.Typer()
+app.command()(bundle)
 
 
 @app.callback(
