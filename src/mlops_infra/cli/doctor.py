@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from mlops_infra.cli.doctor_bundle import bundle
+from mlops_infra.cli.doctor_fix import mended
 from mlops_infra.cli.options import Options, options_of
 from mlops_infra.errors import ExitCode, InfraError, UsageError
 
@@ -28,12 +29,17 @@ app.command()(bundle)
 )
 def doctor(
     ctx: typer.Context,
+    *,
     only: list[str] = typer.Option([], "--only", metavar="AREA", help="Only these areas or checks (etcd,lb)."),
     since_last: bool = typer.Option(False, "--since-last", help="Only what is new since the last look; exit 2: it is."),
+    fix: bool = typer.Option(False, "--fix", help="Mend what is safe: a plan is shown first, and asked about (--yes)."),
     watch: bool = typer.Option(False, "-w", "--watch", help="Look again and again until Ctrl-C."),
     interval: float = typer.Option(15.0, "--interval", min=2.0, help="Seconds between two looks of --watch."),
 ) -> int:
-    """Examine the platform: what is wrong, most urgent first, why, and the command that mends it. Changes nothing.
+    """Examine the platform: what is wrong, most urgent first, why, and the command that mends it.
+
+    Changes nothing, but for --fix, which starts what of ours should run, turns swap off, sets kernel settings and has
+    the approver look at the kubelets' certificates. It looks again afterwards: the exit code is of that look.
 
     Exit codes: 0 healthy, 2 findings, 3 some hosts could not be reached, 4 none. Advice is no finding.
     """
@@ -43,9 +49,11 @@ def doctor(
     if ctx.invoked_subcommand is not None:
         return ExitCode.DONE
     options = options_of(ctx)
-    _check(options, watch=watch, since_last=since_last)
+    _check(options, watch=watch, since_last=since_last, fix=fix)
     out = Output(as_json=options.json, verbose=options.verbose)
     wanted = chosen_checks(only)
+    if fix:
+        return mended(options, out, wanted, lambda: _look(options, out, wanted)[0])
     found, site = _look(options, out, wanted)
     if watch:
         _watch(options, out, wanted, found, interval)
@@ -116,7 +124,9 @@ def _watch(options: Options, out: Output, wanted: frozenset[str] | None, found: 
                     time.sleep(interval)
 
 
-def _check(options: Options, *, watch: bool, since_last: bool) -> None:
+def _check(options: Options, *, watch: bool, since_last: bool, fix: bool) -> None:
+    if fix and (watch or since_last):
+        raise UsageError("--fix goes without --watch and --since-last", remedy="Leave one of them out.")
     if watch and (options.json or since_last):
         other = "--json" if options.json else "--since-last"
         raise UsageError(f"--watch shows a screen: it goes without {other}", remedy="Leave one of them out.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlops_infra.app.doctor_fix import Repairs
 from mlops_infra.app.doctor_since import News
 from mlops_infra.doctor.check import Check, Severity
 from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis
 from mlops_infra.ui.console import Style
 from mlops_infra.ui.plan import count_of
 
-__all__ = ["diagnosis_text", "explanation_text", "news_text"]
+__all__ = ["diagnosis_text", "explanation_text", "news_text", "repairs_text"]
 
 _SHOWN = 6
 """Lines of what follows, unless everything is asked for."""
@@ -41,6 +42,14 @@ def news_text(news: News, found: Diagnosis, style: Style, *, whole: bool = True,
     known = f"; {count_of(news.known, 'finding')} as before (`mlops-infra doctor` shows all)" if news.known else ""
     silent = f"; not asked: {', '.join(found.unreachable)}" if found.unreachable else ""
     return "\n".join([*lines, f"{style.strong(count)} {when}{known}{silent}"])
+
+
+def repairs_text(repairs: Repairs, style: Style) -> str:
+    """What --fix is about, and what it leaves."""
+    lines = [f"{style.good('to mend:')} {_short(one)}" for one in repairs.mends]
+    for one in repairs.left:
+        lines.append(f"{style.warn('left to you:')} {_short(one)}  {style.dim('do:')} {one.finding.remedy}")
+    return "\n".join([*lines, ""])
 
 
 def _advice(advice: Sequence[Diagnosed], style: Style) -> list[str]:

@@ -15,25 +15,29 @@ import pytest
 from mlops_infra.app import doctor as use
 from mlops_infra.app import picture as picture_module
 from mlops_infra.app import platform as platform_module
+from mlops_infra.app.doctor_fix import Repairs
 from mlops_infra.app.metallb_state import MetallbState
 from mlops_infra.app.picture import Picture
 from mlops_infra.app.status import Status
 from mlops_infra.cli import main as cli
+from mlops_infra.core import Change, Kind, Outcome, Plan, PlannedStep, Shell, StepId, StepResult
 from mlops_infra.core.secret import MASK
 from mlops_infra.doctor.check import Finding, Severity
 from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis
+from mlops_infra.engine.result import RunResult
 from mlops_infra.errors import InfraError
 from mlops_infra.model.site import Site
 
 BEGIN_KEY = "-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----"
 SICK = Diagnosed("cri.up", Severity.ERROR, "m2", Finding("containerd is stopped", BEGIN_KEY, "why", "do it"))
+START = Change("unit:x", "unit x", Kind.UPDATE, "not running", (Shell("unit x", "systemctl start x"),))
 ADVICE = Diagnosed("backup.none", Severity.WARNING, "", Finding("there is no backup yet"))
 
 
 @pytest.fixture(autouse=True)
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     asked: list[Any] = []
-    platform = SimpleNamespace(context=SimpleNamespace(site=Site(tmp_path / "cluster.yaml")))
+    platform = SimpleNamespace(shown=(), context=SimpleNamespace(site=Site(tmp_path / "cluster.yaml")))
 
     @contextmanager
     def open_platform(what: Any, **_: Any) -> Iterator[object]:
@@ -152,6 +156,7 @@ def test_watching_looks_again_and_goes_on_over_a_look_that_fails(
 
 def test_watching_goes_without_what_is_told_once() -> None:
     assert cli.run(["doctor", "--watch", "--since-last"]) == 64
+    assert cli.run(["doctor", "--fix", "--watch"]) == 64
 
 
 def test_in_the_lab_the_doctor_joins_the_labs_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +165,43 @@ def test_in_the_lab_the_doctor_joins_the_labs_network(monkeypatch: pytest.Monkey
     found(monkeypatch, Diagnosis((), hosts=2))
     assert cli.run(["--lab", "doctor"]) == 0
     assert entered == [True]
+
+
+def test_fix_shows_and_asks_and_mends_and_looks_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = iter([Diagnosis((SICK,), hosts=2), Diagnosis((), hosts=2)])
+    monkeypatch.setattr(use, "examine", lambda _, only: next(looks))
+    plan = Plan("c", (PlannedStep(StepId("repair", "m2"), (START,)),))
+    repairs = Repairs((), (SICK,), (ADVICE,))
+    monkeypatch.setattr("mlops_infra.app.doctor_fix.planned", lambda platform, found: (repairs, plan))
+    agreed: list[Any] = []
+
+    def mend(platform: object, expected: Any) -> RunResult:
+        agreed.append(expected)
+        return RunResult("r", plan, (StepResult(StepId("repair", "m2"), Outcome.CHANGED, ("unit:x",)),), Path())
+
+    monkeypatch.setattr("mlops_infra.app.doctor_fix.mend", mend)
+    assert cli.run(["doctor", "--fix"]) == 64, "there is no terminal to ask on"
+    assert agreed == []
+    assert "unit x" in capsys.readouterr().out
+    looks = iter([Diagnosis((SICK,), hosts=2), Diagnosis((), hosts=2)])
+    assert cli.run(["doctor", "--fix", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert said.index("to mend: m2: containerd is stopped") < said.index("unit x") < said.index("healthy")
+    assert "left to you: there is no backup yet" in said
+    assert agreed == [None]
+
+
+def test_fix_of_what_nobody_can_mend_changes_nothing_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found(monkeypatch, Diagnosis((SICK,), hosts=2))
+    monkeypatch.setattr("mlops_infra.app.doctor_fix.planned", lambda platform, _: (Repairs((), (), (SICK,)), None))
+    assert cli.run(["doctor", "--fix", "--yes", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert "without a person" in captured.err
+    assert json.loads(captured.out)["repaired"] is None
 
 
 def test_explain_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
