@@ -4,33 +4,26 @@
 
 The sshd are processes of their own, each with a port of its own, started inside one prepared worker of the lab: what
 the phases ask for (packages, units, files, /proc/sys) has to be there, and a systemd that answers, so that all 200 find
-the host in order. The controller is a process of its own (`--controller`): it makes 200 workers' phases of the model,
+the host in order. The controller is a process of its own (fleet_clients.py): it makes 200 workers' phases of the model,
 connects, asks, compares, plans. Both ends share this machine's CPUs: what the hosts' side costs is told beside it, and
-so is the floor: OpenSSH's own client (`--openssh`), which only logs in to the same 200 sshd and runs `true`.
+so is the floor: OpenSSH's own client, which only logs in to the same 200 sshd and runs `true`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import Run, median, run
+from fleet_clients import AT_ONCE, FIRST_PORT
 from own_lab import Lab, bench_lab
 from results import publish
 
-WORKER = "worker-1"
-FIRST_PORT = 20000
 SECONDS, MEBIBYTES = 6.0, 200.0
-
-AT_ONCE = 16
-"""Clients of the floor at a time: more of them do not end sooner on two cores."""
+CLIENTS = str(Path(__file__).with_name("fleet_clients.py"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,74 +67,21 @@ done
 STOP = "for f in /run/fleet/*.pid; do kill $(cat $f) 2>/dev/null; done; rm -rf /run/fleet; exit 0"
 
 
-def controller(config: Path, count: int) -> int:
-    """The no-op itself, in a fresh process that was started inside the lab's network."""
-    began = time.monotonic()
-    from mlops_infra.app.context import open_site  # noqa: PLC0415
-    from mlops_infra.app.inputs import phase_context  # noqa: PLC0415
-    from mlops_infra.app.reach import targets, transport_of  # noqa: PLC0415
-    from mlops_infra.engine.run import Engine, Settings  # noqa: PLC0415
-    from mlops_infra.phases.hosts import hosts_phase  # noqa: PLC0415
-    from mlops_infra.phases.runtime import runtime_phase  # noqa: PLC0415
-
-    context = open_site(config, lab=True)
-    cluster, site = context.cluster, context.site
-    one = next(host for host in cluster.hosts.workers if host.name == WORKER)
-    fleet = tuple(one.model_copy(update={"name": f"host-{n:03}"}) for n in range(count))
-    cluster = cluster.model_copy(update={"hosts": cluster.hosts.model_copy(update={"masters": (), "workers": fleet})})
-    known = phase_context(context)
-    whole = (hosts_phase(cluster, known), runtime_phase(cluster, known))
-    names = {host.name for host in fleet}
-    phases = tuple(replace(p, steps=tuple(s for s in p.steps if s.host in names)) for p in whole)
-    own = {name: target for name, target in targets(cluster, config.parent).items() if name in names}
-    where = {
-        name: replace(
-            target,
-            port=FIRST_PORT + number,
-            host_key=os.environ["FLEET_HOST_KEY"],
-            user=os.environ["FLEET_USER"] or target.user,
-        )
-        for number, (name, target) in enumerate(own.items())
-    }
-    made = time.monotonic() - began
-    with Engine(transport_of(context), where, phases, Settings("fleet", (), site.runs)) as engine:
-        plan = engine.plan()
-        told = {
-            "made": made,
-            "seconds": time.monotonic() - began,
-            "channels": engine.channels,
-            "empty": plan.is_empty,
-            "problems": [f"{p.host}: {p.brief}" for p in plan.problems][:5],
-            "changes": [f"{s.id}: {c.title}: {c.reason}" for s in plan.steps for c in s.changes][:5],
-        }
-    print(json.dumps(told))
-    return 0 if plan.is_empty and not plan.problems else 1
+def worker_of(lab: Lab) -> str:
+    """The worker with Debian 12: its OpenSSH starts one program for a login, that of Debian 13 three."""
+    return next(host.name for host in lab.twin.hosts if host.is_debian12)
 
 
-def _processor(lab: Lab) -> float:
+def _processor(worker: str) -> float:
     """CPU seconds of the worker's processes so far."""
     from mlops_infra.lab.cgroup import discover  # noqa: PLC0415
 
-    for directory in discover().directories(WORKER):
+    for directory in discover().directories(worker):
         if (directory / "cpuacct.usage").exists():
             return int((directory / "cpuacct.usage").read_text()) / 1e9
         if (directory / "cpu.stat").exists() and "usage_usec" in (text := (directory / "cpu.stat").read_text()):
             return int(text.split()[1]) / 1e6
     return 0.0
-
-
-def openssh(address: str, key: str, known: str, count: int) -> int:
-    """The floor: log in to each sshd and run `true`. The key exchange is the cheapest that both sides know."""
-    options = ["-F", "none", "-i", key, "-o", f"UserKnownHostsFile={known}", "-o", "IdentitiesOnly=yes"]
-    options += ["-o", "BatchMode=yes", "-o", "KexAlgorithms=curve25519-sha256", "-l", "root"]
-
-    def login(number: int) -> int:
-        return subprocess.run(
-            ["ssh", *options, "-p", str(FIRST_PORT + number), address, "true"], check=False
-        ).returncode
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return int(any(pool.map(login, range(count))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +108,9 @@ def _rounds(lab: Lab, argv: list[str], env: dict[str, str], rounds: int) -> Meas
     found = Measured([], [], [])
     for number in range(rounds + 1):
         log.unlink(missing_ok=True)
-        before = _processor(lab)
+        before = _processor(env["FLEET_WORKER"])
         one = run(lab.inside(*argv), cwd=lab.directory, log=log, env=env)
-        beside, said = _processor(lab) - before, log.read_text()
+        beside, said = _processor(env["FLEET_WORKER"]) - before, log.read_text()
         print(f"{one.wall:.2f} s, CPU {one.cpu:.2f} + {beside:.2f} s, exit {one.rc}: {said[-1500:]}", flush=True)
         if number:
             found.runs.append(one)
@@ -182,31 +122,28 @@ def _rounds(lab: Lab, argv: list[str], env: dict[str, str], rounds: int) -> Meas
 
 def measure(lab: Lab, way: Way, count: int, rounds: int, *, floor: bool) -> tuple[Measured, Measured | None]:
     """The no-op in one way, and where asked for OpenSSH's client beside it."""
-    public = lab.root(WORKER, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
-    digest = lab.root(WORKER, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    worker = worker_of(lab)
+    public = lab.root(worker, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
+    digest = lab.root(worker, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
     own = lab.key.with_suffix(".pub").read_text().strip()
-    address = str(lab.twin.host(WORKER).address)
+    address = str(lab.twin.host(worker).address)
     known = lab.directory / "fleet.known_hosts"
     known.write_text("".join(f"[{address}]:{FIRST_PORT + n} {' '.join(public)}\n" for n in range(count)))
-    lab.root(WORKER, START.format(count=count, port=FIRST_PORT, config=CONFIG, key=own, sshd=way.sshd))
+    lab.root(worker, START.format(count=count, port=FIRST_PORT, config=CONFIG, key=own, sshd=way.sshd))
     try:
-        argv = [sys.executable, __file__, "--controller", str(lab.config), str(count)]
-        ours = _rounds(lab, argv, {"FLEET_HOST_KEY": digest, "FLEET_USER": way.user}, rounds)
-        argv = [sys.executable, __file__, "--openssh", address, str(lab.key), str(known), str(count)]
-        return ours, _rounds(lab, argv, {}, rounds) if floor else None
+        argv = [sys.executable, CLIENTS, "--controller", str(lab.config), str(count)]
+        ours = _rounds(lab, argv, {"FLEET_WORKER": worker, "FLEET_HOST_KEY": digest, "FLEET_USER": way.user}, rounds)
+        argv = [sys.executable, CLIENTS, "--openssh", address, str(lab.key), str(known), str(count)]
+        return ours, _rounds(lab, argv, {"FLEET_WORKER": worker}, rounds) if floor else None
     finally:
-        lab.root(WORKER, STOP, check=False)
+        lab.root(worker, STOP, check=False)
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["--controller"]:
-        return controller(Path(sys.argv[2]), int(sys.argv[3]))
-    if sys.argv[1:2] == ["--openssh"]:
-        return openssh(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    with bench_lab() as lab:
-        lab.ensure_platform()
+    with bench_lab(small=True) as lab:
+        lab.product("--lab", "up", "--yes", "--no-smoke")
         plain, floor = measure(lab, PLAIN, count, rounds, floor=True)
         stock, _ = measure(lab, STOCK, count, 1, floor=False)
     assert floor is not None

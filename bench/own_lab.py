@@ -106,25 +106,28 @@ class Lab:
         self.wait_ready()
 
 
-def _write_config(path: Path) -> None:
+def _write_config(path: Path, *, small: bool) -> None:
     """The example without what stands on top of the platform: MetalLB and an ingress controller have no counterpart in
-    by_hand.sh, and nothing to do with a node's being Ready."""
+    by_hand.sh, and nothing to do with a node's being Ready. `small`: one master and the first worker are enough."""
     yaml = YAML()
     document = yaml.load(_EXAMPLE)
     document["metallb"] = {"enabled": False}
     document["ingress"] = {"controller": "none"}
+    if small:
+        document["hosts"]["masters"] = document["hosts"]["masters"][:1]
+        document["hosts"]["workers"] = document["hosts"]["workers"][:1]
     with path.open("w") as file:
         yaml.dump(document, file)
 
 
 @contextmanager
-def bench_lab() -> Iterator[Lab]:
-    """The bench's lab, booted. Needs root; what the machine lacks is installed."""
+def bench_lab(*, small: bool = False) -> Iterator[Lab]:
+    """The bench's lab, booted. Needs root; what the machine lacks is installed. A `small` one has three hosts."""
     shared = os.environ.get("MLOPS_INFRA_BENCH_SITE")
     lab = Lab(Path(shared or tempfile.mkdtemp(prefix="mlops-infra-bench-")).resolve())
     lab.directory.mkdir(parents=True, exist_ok=True)
     if not lab.config.exists():
-        _write_config(lab.config)
+        _write_config(lab.config, small=small)
     try:
         lab.product("lab", "up", "--install", "--yes")
         yield lab

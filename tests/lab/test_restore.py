@@ -300,7 +300,7 @@ def test_the_masters_back_up_by_themselves_and_another_takes_over(platform: Plat
         assert platform.json("backup", "schedule", "--yes")["exit_code"] == 0
         wait_for(lambda: len(copies(platform)) == 1, 120)
         holder = next(m for m in MASTERS if platform.on(m, "ls /var/lib/mlops-infra/backups 2>/dev/null || :").strip())
-        metric = platform.on(holder, "cat /var/lib/mlops-infra/metrics/backup-last_success_timestamp_seconds.prom")
+        metric = platform.on(holder, "cat /var/lib/prometheus/node-exporter/backup-last_success_timestamp_seconds.prom")
         assert "\nmlops_infra_backup_last_success_timestamp_seconds 1" in metric
         fetched = platform.json("backup", "fetch", "vault")
         assert platform.json("backup", "verify", Path(fetched["bundle"]).name)["ok"]

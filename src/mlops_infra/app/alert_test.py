@@ -1,7 +1,7 @@
 """`monitoring alerts test`: an alert on the way that real ones take, watched until the last receiver was told.
 
 A ConfigMap is made; kube-state-metrics tells of it, a shipped rule of Prometheus fires, Alertmanager sends. Whether a
-receiver took it is known from Alertmanager's own count of what was delivered.
+receiver took it is known from Alertmanager's own count of what was delivered: each has a twin that only tests go to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mlops_infra.app.prometheus import alertmanager_path, ask_script, prometheus
 from mlops_infra.app.reach import targets
 from mlops_infra.errors import ConfigError, ExitCode, InfraError, UnreachableError
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.alertmanager import TEST_PREFIX
 from mlops_infra.phases.prometheus import NAMESPACE
 from mlops_infra.resources import kubectl_prelude
 from mlops_infra.transport import Session, Transport
@@ -136,7 +137,7 @@ def _judged(
     ways: Iterable[Way], before: Counts, now: Counts, passed: float, tell: Callable[[str], None]
 ) -> Iterable[Way]:
     for way in ways:
-        key = way.receiver, way.integration
+        key = TEST_PREFIX + way.receiver, way.integration
         attempts, failures = (new - old for new, old in zip(now.get(key, (0, 0)), before.get(key, (0, 0)), strict=True))
         if way.seconds is None and attempts > failures:
             tell(f"{way.receiver} was told by {way.integration}, after {passed} s")

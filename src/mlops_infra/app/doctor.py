@@ -118,11 +118,11 @@ def _local(platform: Platform) -> Local:
     return Local(warnings, tuple(Backup(str(b.path), b.created) for b in found), lone)
 
 
-def diagnosis_shape(found: Diagnosis) -> dict[str, Any]:
-    """The shape of docs/reference/json.md."""
+def diagnosis_shape(found: Diagnosis, shown: Iterable[Diagnosed] | None = None) -> dict[str, Any]:
+    """The shape of docs/reference/json.md; `shown`: those of its findings that are meant, all where it is None."""
     return {
         "exit_code": int(found.exit_code),
-        "findings": [_shape(one) for one in found.findings],
+        "findings": [_shape(one) for one in (found.findings if shown is None else shown)],
         "advice": [_shape(one) for one in found.advice],
         "skipped": [{"check": s.check, "host": s.host, "reason": s.reason} for s in found.skipped],
         "hosts": found.hosts,

@@ -189,6 +189,9 @@ def _who(sample: Sample) -> str:
 
 
 def _alert(sample: Sample) -> Alert:
-    quiet = {"__name__", "alertname", "alertstate", "severity", "job", "instance", "container", "uid", "endpoint"}
-    about = ", ".join(f"{key} {value}" for key, value in sorted(sample.labels.items()) if key not in quiet)
+    quiet = {"__name__", "alertname", "alertstate", "severity", "instance", "uid", "endpoint"}
+    said = {key: value for key, value in sorted(sample.labels.items()) if key not in quiet}
+    if len(said) > 1:
+        said.pop("job", None)
+    about = ", ".join(f"{key} {value}" for key, value in said.items())
     return Alert(sample.labels.get("alertname", ""), sample.labels.get("severity", ""), about)

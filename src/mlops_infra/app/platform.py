@@ -129,6 +129,12 @@ class Platform:
         """A second engine that only looks, at these hosts; close it after use."""
         return self._engine_for((Phase("look", "Look", tuple(Step("look", name) for name in hosts)),))
 
+    def narrow(self, phases: Iterable[Phase]) -> None:
+        """From now on the engine is one of these phases alone, on whatever hosts they name."""
+        self.engine.close()
+        self.phases = tuple(phases)
+        self._engine = self._engine_for(self.phases, Selection())
+
     def status(self) -> Status:
         """What the latest look says."""
         return status_of(self.cluster, self._seen(), self.context.site, self._warnings())
@@ -145,13 +151,13 @@ class Platform:
         self._engine = self._engine_for(self.phases)
         return self._engine.plan(more=questions)
 
-    def _engine_for(self, phases: tuple[Phase, ...]) -> Engine:
+    def _engine_for(self, phases: tuple[Phase, ...], selection: Selection | None = None) -> Engine:
         cluster, site = self.cluster, self.context.site
         settings = Settings(
             cluster.name,
             tuple(Master(host.name, host.node_address) for host in cluster.hosts.masters),
             site.runs,
-            scope(phases, self.asked),
+            scope(phases, self.asked) if selection is None else selection,
             self._warnings(),
         )
         return Engine(self._transport, targets(cluster, site.config.parent), phases, settings, emit=self._emit)

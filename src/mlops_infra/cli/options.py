@@ -104,8 +104,8 @@ def common_parameters() -> list[Any]:
 def adopt(command: Any, before: Callable[[Options], None] | None = None) -> Any:
     """Gives a command, and all below it, the common options and the plain help; returns it.
 
-    An option that the command declares itself stays its own. `before` is called with the options when a leaf command
-    has parsed its line and is about to run.
+    An option that the command declares itself stays its own. `before` is called with the options when a leaf command,
+    or a group that does something without one, has parsed its line and is about to run.
     """
     command.rich_markup_mode = None
     command.params = [p for p in command.params if p.name not in ("install_completion", "show_completion")]
@@ -114,12 +114,14 @@ def adopt(command: Any, before: Callable[[Options], None] | None = None) -> Any:
     if isinstance(command, TyperGroup):
         for child in command.commands.values():
             adopt(child, before)
+        if before is not None and command.invoke_without_command:
+            _call_before(command, before)
     elif before is not None and isinstance(command, TyperCommand):
         _call_before(command, before)
     return command
 
 
-def _call_before(command: TyperCommand, before: Callable[[Options], None]) -> None:
+def _call_before(command: TyperCommand | TyperGroup, before: Callable[[Options], None]) -> None:
     proceed = command.invoke
 
     def invoke(ctx: Any) -> Any:

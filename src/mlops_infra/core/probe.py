@@ -129,7 +129,10 @@ class Swaps(Probe[tuple[str, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class SystemFact:
-    """What kind of machine a host is. Memory and disk in bytes, clock in seconds since the epoch."""
+    """What kind of machine a host is. Memory and disk in bytes, clock in seconds since the epoch.
+
+    `addresses`: all IPv4 addresses of its own but loopback's, bridges' and virtual interfaces' too.
+    """
 
     os_id: str
     os_version: str
@@ -142,7 +145,6 @@ class SystemFact:
     memory: int
     clock: float
     cgroup_version: int
-    macs: tuple[str, ...]
     addresses: tuple[str, ...]
     virtualization: str
 

@@ -133,7 +133,11 @@ def _path(path: str) -> str:
 
 
 def _kernel(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
-    yield from _calls("q_sysctl", ((n, sysctl_path(p.key)) for n, p in _of(Sysctl, asked)))
+    sysctls = list(_calls("q_sysctl", ((n, sysctl_path(p.key)) for n, p in _of(Sysctl, asked))))
+    if any(_of(System, asked)):
+        yield "trie=/proc/net/fib_trie"
+        sysctls = sysctls or ["q_sysctl"]
+    yield from sysctls
     features = ((n, _word(p.module.replace("-", "_"))) for n, p in _of(KernelFeature, asked))
     yield from _calls("q_feature", ((n, module, _FEATURE_PATHS.get(module, "")) for n, module in features))
     for number, _ in _of(Swaps, asked):
@@ -161,12 +165,13 @@ def _system(asked: tuple[Probe[Any], ...]) -> Iterator[str]:
         yield f"q_system {number}"
 
 
-_SECTION_COMPILERS = (_paths, _system, _kernel, _packages_and_units)
+# _system tells what the stat of _paths and the grep of _kernel have found.
+_SECTION_COMPILERS = (_paths, _kernel, _system, _packages_and_units)
 
 _NEEDS: dict[str, set[type[Any]]] = {
     "path": {Stat, ReadLink},
     "sha": {Sha256},
-    "sysctl": {Sysctl},
+    "sysctl": {Sysctl, System},
     "feature": {KernelFeature},
     "swaps": {Swaps},
     "pkg": {Package},

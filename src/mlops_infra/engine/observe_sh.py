@@ -20,7 +20,7 @@ n=0
 t='@TAB@'
 nl='
 '
-held= now=
+held= now= trie= addrs= a=
 r() { n=$((n+1)); held=$held$1$nl; [ ${#held} -lt 4000 ] || flush; }
 flush() { printf %s "$held"; held=; }
 count() { set -f; IFS=$nl; c=0; for l in $1; do c=$((c+1)); done; }
@@ -91,17 +91,24 @@ q_sha() {
 }"""
 
 # Not by `read`: dash and busybox read byte by byte, and the kernel ends a number of /proc/sys after its first digit.
+# The same `grep` fetches this machine's own addresses where q_system wants them: they are what is LOCAL there.
 _SYSCTL = r"""
+own() {
+  case "$l" in
+    *" |-- "*) a=${l##* } ;;
+    *" /32 host LOCAL") addrs="$addrs$a " ;;
+  esac
+}
 q_sysctl() {
   k=$#
   while [ "$k" -gt 0 ]; do
     if [ -f "$2" ]; then r "sysctl$t$1$t+"; set -- "$@" "$2"; else r "sysctl$t$1$t-"; fi
     shift 2; k=$((k-2))
   done
-  [ $# -gt 0 ] || return 0
-  o=$(grep -H '' "$@" 2>/dev/null)
+  [ $# -gt 0 ] || [ -n "$trie" ] || return 0
+  o=$(grep -H '' "$@" $trie 2>/dev/null)
   count "$o"
-  for l in $o; do r "sysctls$t-$t=$t$l"; done
+  for l in $o; do case "$l" in "$trie":*) own ;; *) r "sysctls$t-$t=$t$l" ;; esac; done
   plain
 }"""
 
@@ -154,11 +161,6 @@ q_unit() {
 }"""
 
 _SYSTEM = r"""
-q_virtual() {
-  case "$1" in lo|cni*|flannel*|veth*|docker*|br-*|virbr*|cali*|tunl*|dummy*|kube-*|nodelocaldns|vxlan*|tun*|tap*|sit0)
-    return 0 ;; esac
-  return 1
-}
 q_system() {
   i=$1
   for f in /etc/os-release /usr/lib/os-release; do
@@ -178,25 +180,8 @@ q_system() {
   r "sys$t$i$t=${t}machine$t${v:-$(uname -m)}"
   if [ -e /sys/fs/cgroup/cgroup.controllers ]; then v=2; else v=1; fi
   r "sys$t$i$t=${t}cgroup$t$v"
-  if command -v ip >/dev/null 2>&1; then
-    # Not from /sys: in a container that may show the interfaces of the machine around it.
-    o=$(ip addr show 2>/dev/null)
-    count "$o"
-    for l in $o; do
-      unset IFS
-      case "$l" in
-        [0-9]*) set -- $l; v=${2%:}; if q_virtual "${v%%@*}"; then v=; fi ;;
-        *link/ether*) set -- $l; [ -z "$v" ] || r "sys$t$i$t=${t}mac$t$2" ;;
-        *"inet "*"scope global"*) set -- $l; [ -z "$v" ] || r "sys$t$i$t=${t}addr$t${2%%/*}" ;;
-      esac
-    done
-    plain
-  elif [ -r /proc/net/fib_trie ]; then
-    a=
-    while read -r x y z; do
-      case "$x" in '|--') a=$y ;; /32) [ "$y $z" = "host LOCAL" ] && r "sys$t$i$t=${t}addr$t$a" ;; esac
-    done </proc/net/fib_trie
-  fi
+  # Not from /sys: in a container that may show the interfaces of the machine around it.
+  for v in $addrs; do r "sys$t$i$t=${t}addr$t$v"; done
   # As systemd-detect-virt tells it; of virtual machines nothing is asked, and that program costs more than all this.
   v=; for f in /run/systemd/container /run/host/container-manager; do
     [ -n "$v" ] || { [ -r "$f" ] && IFS= read -r v <"$f"; }

@@ -17,13 +17,10 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf", "ppc
 def system_fact(pairs: Iterable[tuple[str, ...]]) -> SystemFact:
     """Raises ValueError when something that every host has is missing."""
     one: dict[str, str] = {}
-    macs: list[str] = []
     addresses: list[str] = []
     release: dict[str, str] = {}
     for key, value in ((p[0], p[1] if len(p) > 1 else "") for p in pairs):
         match key:
-            case "mac":
-                macs.append(value)
             case "addr":
                 addresses.append(value)
             case "os":
@@ -46,7 +43,6 @@ def system_fact(pairs: Iterable[tuple[str, ...]]) -> SystemFact:
         memory=_memory(one["memory"]),
         clock=_clock(one["clock"]),
         cgroup_version=int(one["cgroup"]),
-        macs=tuple(dict.fromkeys(m for m in macs if m != "00:00:00:00:00:00")),
         addresses=tuple(dict.fromkeys(a for a in addresses if not a.startswith("127."))),
         virtualization=one.get("virt", ""),
     )

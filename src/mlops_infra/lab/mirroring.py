@@ -8,6 +8,7 @@ from pathlib import Path
 from mlops_infra.core import Emit
 from mlops_infra.lab.cgroup import Hierarchies
 from mlops_infra.lab.mirror import MirrorPlan, MirrorServer, default_directory, ensure_built
+from mlops_infra.lab.mirror.components import OPTIONAL_COMPONENTS
 from mlops_infra.lab.paths import MIRROR_CGROUP, NETWORK_NAMESPACE, STATE
 from mlops_infra.lab.twin import Twin
 from mlops_infra.model.cluster import Cluster
@@ -29,7 +30,9 @@ def is_serving() -> bool:
 def serve(cluster: Cluster, twin: Twin, site: Path, hierarchies: Hierarchies, emit: Emit) -> None:
     """Build the mirror of this cluster's versions where it is not built yet, serve it in the lab's network, and put its
     key where the overlay names it. Both processes go into a cgroup of the lab, where `lab down` finds them."""
-    mirror = ensure_built(default_directory(), emit, plan=MirrorPlan.of(cluster).with_components("examples"))
+    # What cluster.yaml leaves out may be switched on in a lab that runs.
+    plan = MirrorPlan.of(cluster).with_components(*OPTIONAL_COMPONENTS)
+    mirror = ensure_built(default_directory(), emit, plan=plan)
     server = _server(mirror.directory, twin.bridge_address)
     server.start()
     hierarchies.adopt(MIRROR_CGROUP, tuple(server.pids().values()))

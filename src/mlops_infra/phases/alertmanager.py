@@ -14,9 +14,19 @@ from mlops_infra.phases.objects import container, deployment, labels, metadata, 
 from mlops_infra.phases.prometheus import NAMESPACE, apart_from_others, balanced
 from mlops_infra.render import render
 
-__all__ = ["ALERTMANAGER", "alertmanager_config", "alertmanager_image", "alertmanager_objects", "opaque", "secret_name"]
+__all__ = [
+    "ALERTMANAGER",
+    "TEST_PREFIX",
+    "alertmanager_config",
+    "alertmanager_image",
+    "alertmanager_objects",
+    "opaque",
+    "secret_name",
+]
 
 ALERTMANAGER = "alertmanager"
+TEST_PREFIX = "test of "
+"""Before a receiver's name: the one that only test alerts go to."""
 _PEERS = "alertmanager-peers"
 _NOBODY = 65534
 
@@ -68,10 +78,12 @@ def alertmanager_config(cluster: Cluster, secrets: Mapping[str, Secret]) -> str:
         for way in ("email", "slack", "webhook", "pagerduty")
         if secret_name(receiver, way) in secrets
     }
-    delay = cluster.monitoring.alert_delay
+    delay, receivers = cluster.monitoring.alert_delay, cluster.monitoring.receivers
     return render(
         "monitoring/alertmanager.yml.j2",
-        receivers=cluster.monitoring.receivers,
+        receivers=receivers,
+        named=[(r, r.name) for r in receivers] + [(r, TEST_PREFIX + r.name) for r in receivers if not r.watchdog],
+        test_prefix=TEST_PREFIX,
         secrets=found,
         group_wait=f"{max(round(30 * delay), 1)}s",
         group_interval=f"{max(round(300 * delay), 1)}s",

@@ -9,8 +9,9 @@ from mlops_infra.resources import Directory, File, Missing, Packages, UnitState,
 
 __all__ = ["TEXTFILES", "balancer_exporter", "is_wanted", "master_exporter"]
 
-TEXTFILES = "/var/lib/mlops-infra/metrics"
-"""What lies here (*.prom), node-exporter tells on: ends of certificates, the time of the last backup."""
+TEXTFILES = "/var/lib/prometheus/node-exporter"
+"""What lies here (*.prom), node-exporter tells on: ends of certificates, the time of the last backup. Where Debian's
+package looks as well; not below /var/lib/mlops-infra, which is root's alone."""
 _UNIT = "prometheus-node-exporter.service"
 _DROP_IN = f"/etc/systemd/system/{_UNIT}.d/mlops-infra.conf"
 _CERTIFICATES = "mlops-infra-certificates"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from mlops_infra.core import Phase, Resource
+from mlops_infra.core import API, Phase, Resource, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.storage import LOCAL_PATH
 from mlops_infra.phases.addons import addon_phase, moves_soon
@@ -28,6 +29,7 @@ from mlops_infra.resources import ApiObjects, ApiReady
 __all__ = ["HELPER", "NAMESPACE", "storage_images", "storage_objects", "storage_phase"]
 
 NAME = "storage"
+_TITLE = "Storage"
 NAMESPACE = "local-path-storage"
 HELPER = "docker.io/library/busybox:1.36.1"
 """Runs on the node for a moment, to make and to remove a volume's directory."""
@@ -45,9 +47,13 @@ def storage_phase(cluster: Cluster, context: PhaseContext) -> Phase:
             ApiObjects("local-path storage", objects, inventory=NAME),
             ApiReady("local-path storage", tuple(o for o in objects if o["kind"] == "Deployment")),
         )
-    else:
-        resources = (ApiObjects("local-path storage", (), inventory=NAME),)
-    return addon_phase(cluster, context, name=NAME, title="Storage", resources=resources)
+        return addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
+    gone = addon_phase(
+        cluster, context, name=NAME, title=_TITLE, resources=(ApiObjects("local-path storage", (), inventory=NAME),)
+    )
+    # Who takes a volume away when its claim goes must not go before it.
+    steps = tuple(replace(step, after=step.after | {StepId("monitoring", API)}) for step in gone.steps)
+    return replace(gone, steps=steps)
 
 
 def storage_images(cluster: Cluster) -> tuple[str, ...]:

@@ -279,7 +279,6 @@ def _system(fact: SystemFact) -> list[tuple[str, str]]:
         ("memory", f"MemTotal: {fact.memory // 1024} kB"),
         ("machine", fact.arch),
         ("cgroup", str(fact.cgroup_version)),
-        *(("mac", mac) for mac in fact.macs),
         *(("addr", address) for address in fact.addresses),
         ("virt", fact.virtualization),
         ("clock", f"{fact.clock:.6f}"),

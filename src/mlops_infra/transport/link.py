@@ -12,30 +12,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import fabric
 import paramiko
 from paramiko.hostkeys import HostKeyEntry
-from paramiko.ssh_exception import (
-    AuthenticationException,
-    BadHostKeyException,
-    ChannelException,
-    PasswordRequiredException,
-    SSHException,
-)
+from paramiko.ssh_exception import ChannelException, SSHException
 
-from mlops_infra.transport.errors import (
-    AuthFailed,
-    BastionProblem,
-    HostKeyChanged,
-    HostKeyUnknown,
-    KeyFileProblem,
-    LinkLost,
-    Refused,
-    TransportError,
-    where,
-)
+from mlops_infra.transport.errors import BastionProblem, HostKeyChanged, Refused, TransportError, where
+from mlops_infra.transport.failures import Transient, changed_key, handshake_problem, judge_failure, unknown_key
 from mlops_infra.transport.identity import Identities
 from mlops_infra.transport.known_hosts import HostKey, read_known_hosts, same_fingerprint
 from mlops_infra.transport.sockets import open_socket, refused, timed_out
@@ -59,14 +44,6 @@ REMEMBER = 10.0
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
-class _Transient(Exception):  # noqa: N818
-    """Worth another attempt; `problem` is what to say if that fails too."""
-
-    def __init__(self, problem: TransportError) -> None:
-        super().__init__(problem.brief)
-        self.problem = problem
-
-
 class _Judge(paramiko.MissingHostKeyPolicy):
     """Asked where paramiko knows no key: accepts what matches the fingerprint in cluster.yaml, nothing else."""
 
@@ -77,7 +54,7 @@ class _Judge(paramiko.MissingHostKeyPolicy):
         shown = HostKey(key.get_name(), key.get_base64())
         pinned = self._target.host_key
         if pinned is None:
-            raise _unknown_key(self._target, shown)
+            raise unknown_key(self._target, shown)
         if not same_fingerprint(pinned, shown.fingerprint):
             raise changed_key(self._target, shown, f"{pinned} (cluster.yaml)")
 
@@ -137,7 +114,7 @@ class Links:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._attempt(target, login, until)
-            except _Transient as error:
+            except Transient as error:
                 pause = 0.2 * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
                 if attempt == ATTEMPTS or time.monotonic() + pause >= until:
                     raise error.problem from error.__cause__
@@ -160,7 +137,7 @@ class Links:
                 key = transport.get_remote_server_key()
                 return HostKey(key.get_name(), key.get_base64())
             except (SSHException, EOFError, OSError) as error:
-                raise _handshake_problem(target, error) from error
+                raise handshake_problem(target, error) from error
             finally:
                 transport.close()
 
@@ -180,7 +157,7 @@ class Links:
                     # Waiting for our own processors is not the host's fault, and does not shorten its time.
                     return self._handshake(target, sock, login, until + time.monotonic() - connected)
         except Refused as error:
-            raise _Transient(error) from error
+            raise Transient(error) from error
 
     @contextlib.contextmanager
     def _socket(self, target: Target, until: float) -> Any:
@@ -275,7 +252,7 @@ class Links:
             close_quietly(connection)
             if late.is_set():
                 raise timed_out(target, "the SSH handshake did not end") from error
-            _judge_failure(target, error)
+            judge_failure(target, error)
         finally:
             watchdog.cancel()
         connection.transport.set_keepalive(15)
@@ -343,80 +320,3 @@ def _read_ssh_config(path: Path | None) -> paramiko.SSHConfig | None:
     except Exception:  # a person's file with options that paramiko does not read is no reason to stop
         logging.getLogger(__name__).warning("%s cannot be read and is not used", path)
         return None
-
-
-def _judge_failure(target: Target, error: Exception) -> NoReturn:
-    """What went wrong in the handshake, as one of our errors; raises _Transient where it may pass."""
-    if isinstance(error, TransportError):
-        raise error
-    if isinstance(error, BadHostKeyException):
-        shown = HostKey(error.key.get_name(), error.key.get_base64())
-        expected = HostKey(error.expected_key.get_name(), error.expected_key.get_base64())
-        raise changed_key(target, shown, expected.fingerprint) from error
-    if isinstance(error, PasswordRequiredException):
-        raise KeyFileProblem(
-            "the private key is encrypted and no agent holds it", host=target.name, remedy="ssh-add"
-        ) from error
-    if isinstance(error, AuthenticationException) or "authentication" in str(error).lower():
-        raise _auth_failed(target, error) from error
-    problem = _handshake_problem(target, error)
-    if isinstance(problem, Refused | LinkLost):
-        raise _Transient(problem) from error
-    raise problem from error
-
-
-def _handshake_problem(target: Target, error: Exception) -> TransportError:
-    text = str(error) or type(error).__name__
-    if isinstance(error, TimeoutError) or "timed out" in text.lower() or "timeout" in text.lower():
-        return timed_out(target, text)
-    if isinstance(error, EOFError | ConnectionError) or "banner" in text or "Negotiation" in text or "EOF" in text:
-        return refused(target, f"it closed the connection during the handshake ({text})")
-    if "no acceptable" in text.lower() or "Incompatible" in text:
-        return TransportError(
-            f"{where(target)} and this program have no cipher or key type in common",
-            host=target.name,
-            details=text,
-            cause="A very old sshd, or a very strict sshd_config.",
-        )
-    return Refused(f"the SSH handshake with {where(target)} failed", host=target.name, details=text)
-
-
-def _auth_failed(target: Target, error: Exception) -> AuthFailed:
-    key = f"the key {target.identity}" if target.identity else "any key of the agent or of ~/.ssh"
-    option = f" -i {target.identity}" if target.identity else ""
-    public = f"{target.identity}.pub" if target.identity else "the public key"
-    return AuthFailed(
-        f"{target.name} accepts neither {target.user} with {key}",
-        host=target.name,
-        details=str(error),
-        cause=f"{public} is not in authorized_keys of {target.user}, or there is no such user.",
-        remedy=f"ssh-copy-id{option} -p {target.port} {target.user}@{target.address}",
-    )
-
-
-def _unknown_key(target: Target, shown: HostKey) -> HostKeyUnknown:
-    problem = HostKeyUnknown(
-        f"the host key of {target.name} is not known yet",
-        host=target.name,
-        details=f"It shows {shown.kind} {shown.fingerprint}.",
-        cause="This is the first contact with it.",
-        remedy=f"mlops-infra hosts trust {target.name}",
-    )
-    problem.fingerprint = shown.fingerprint
-    return problem
-
-
-def changed_key(target: Target, shown: HostKey, expected: str) -> HostKeyChanged:
-    problem = HostKeyChanged(
-        f"{target.name} shows another host key than the pinned one",
-        host=target.name,
-        details=f"Pinned: {expected}. It shows: {shown.kind} {shown.fingerprint}.",
-        cause="The machine was installed anew, or another one answers at its address: find out which.",
-        remedy=(
-            f"Only if you know why: mlops-infra hosts trust --replace {target.name}"
-            if not target.host_key
-            else f"Only if you know why: correct host_key of {target.name} in cluster.yaml"
-        ),
-    )
-    problem.fingerprint, problem.kind = shown.fingerprint, shown.kind
-    return problem

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlops_infra.app.doctor_fix import Repairs
+from mlops_infra.app.doctor_since import News
 from mlops_infra.doctor.check import Check, Severity
 from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis
 from mlops_infra.ui.console import Style
 from mlops_infra.ui.plan import count_of
 
-__all__ = ["diagnosis_text", "explanation_text"]
+__all__ = ["diagnosis_text", "explanation_text", "news_text", "repairs_text"]
 
 _SHOWN = 6
 """Lines of what follows, unless everything is asked for."""
@@ -26,6 +28,28 @@ def diagnosis_text(found: Diagnosis, style: Style, *, all_lines: bool = False) -
         lines += [style.dim(f"skipped: {s.check} {s.host}".rstrip() + f": {s.reason}") for s in found.skipped]
         lines.append("")
     return "\n".join([*lines, _closing(found, style)])
+
+
+def news_text(news: News, found: Diagnosis, style: Style, *, whole: bool = True, all_lines: bool = False) -> str:
+    """What is new, what is gone, how much is as it was. `whole`: the look was of everything, as the last one was."""
+    lines: list[str] = []
+    for number, one in enumerate(news.new, start=1):
+        lines += [*_finding(number, one, style, all_lines=all_lines), ""]
+    gone = [f"  - {g.host + ': ' if g.host else ''}{g.brief} ({g.check})" for g in news.gone] if whole else []
+    lines += [style.good("gone:"), *gone, ""] if gone else []
+    when = f"since {news.last:%Y-%m-%d %H:%M} UTC" if news.last else "(no earlier look is remembered)"
+    count = count_of(len(news.new), "new finding") if news.new else "nothing new"
+    known = f"; {count_of(news.known, 'finding')} as before (`mlops-infra doctor` shows all)" if news.known else ""
+    silent = f"; not asked: {', '.join(found.unreachable)}" if found.unreachable else ""
+    return "\n".join([*lines, f"{style.strong(count)} {when}{known}{silent}"])
+
+
+def repairs_text(repairs: Repairs, style: Style) -> str:
+    """What --fix is about, and what it leaves."""
+    lines = [f"{style.good('to mend:')} {_short(one)}" for one in repairs.mends]
+    for one in repairs.left:
+        lines.append(f"{style.warn('left to you:')} {_short(one)}  {style.dim('do:')} {one.finding.remedy}")
+    return "\n".join([*lines, ""])
 
 
 def _advice(advice: Sequence[Diagnosed], style: Style) -> list[str]:

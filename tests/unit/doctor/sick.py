@@ -164,7 +164,7 @@ class Platform:
         facts: dict[Probe[Any], Any] = {
             p.SYSTEM: SystemFact(
                 "debian", "12", "bookworm", "x86_64", "6.1", name, f"id{number}", 2, 4 << 30, NOW.timestamp(), 2, (),
-                (), "kvm",
+                "kvm",
             ),
             p.MACHINE: CommandFact(0, DISK + "inodes\t/dev/sda 1000 10 990 1% /\nsynchronised\tyes\n"),
         }  # fmt: skip

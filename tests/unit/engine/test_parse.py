@@ -55,7 +55,6 @@ SYSTEM = SystemFact(
     memory=4 * 2**30,
     clock=1_700_000_000.25,
     cgroup_version=2,
-    macs=("02:00:00:00:00:01",),
     addresses=("10.0.0.1", "10.0.1.1"),
     virtualization="none",
 )

@@ -238,9 +238,12 @@ class FakeMasters:
     def counters(self) -> str:
         done = self.there and self.looks >= self.told
         attempts, failed = (8 if done or self.refused else 7), (1 if self.refused and self.looks else 0)
+        twin = 'receiver_name="test of team"'
         return "".join(
-            f'alertmanager_notifications_total{{integration="{by}",receiver_name="team"}} {attempts}\n'
-            f'alertmanager_notifications_failed_total{{integration="{by}",receiver_name="team",reason="x"}} {failed}\n'
+            f'alertmanager_notifications_total{{integration="{by}",{twin}}} {attempts}\n'
+            # Other alerts are sent meanwhile.
+            f'alertmanager_notifications_total{{integration="{by}",receiver_name="team"}} {self.looks}\n'
+            f'alertmanager_notifications_failed_total{{integration="{by}",{twin},reason="x"}} {failed}\n'
             for by in ("slack", "webhook")
         )
 

@@ -189,7 +189,7 @@ def test_small_workers_have_room_for_what_is_asked_for(cluster: Cluster, context
 def test_prometheus_configuration_is_one_for_prometheus(tmp_path: Path, cluster: Cluster) -> None:
     (config,) = parse_documents(prometheus_config(cluster))
     jobs = [job["job_name"] for job in config["scrape_configs"]]
-    assert len(jobs) == len(set(jobs)) == 17
+    assert len(jobs) == len(set(jobs)) == 18
     # This promtool may have been built without the discovery of Kubernetes: another one stands in for it.
     for job in (*config["scrape_configs"], *config["alerting"]["alertmanagers"]):
         if job.pop("kubernetes_sd_configs", None):
@@ -238,10 +238,12 @@ def test_alerts_go_to_those_who_asked_for_them(tmp_path: Path, make: Make) -> No
     assert said.returncode == 0, said.stdout + said.stderr
     assert receivers_of(file, alertname="HostDown", severity="critical") == "team"
     assert receivers_of(file, alertname="X", severity="info") == "log"
-    assert receivers_of(file, alertname="TestAlert", severity="test") == "team,log"
+    assert receivers_of(file, alertname="TestAlert", severity="test") == "test of team,test of log"
     assert receivers_of(file, alertname="Watchdog", severity="none") == "dead-man,nobody"
     (config,) = parse_documents(file.read_text())
     team = next(r for r in config["receivers"] if r["name"] == "team")
+    twin = next(r for r in config["receivers"] if r["name"] == "test of team")
+    assert {**twin, "name": "team"} == team, "a test takes the same way"
     assert [mail["to"] for mail in team["email_configs"]] == ["a@example.com", "b@example.com"]
     assert team["email_configs"][0]["auth_password"] == 'pass"word'
     assert team["slack_configs"][0]["api_url"].endswith("/key")

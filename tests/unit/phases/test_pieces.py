@@ -227,7 +227,7 @@ SYSTEMS = [("debian", "12", "bookworm", "x86_64"), ("ubuntu", "24.04", "noble", 
 
 @pytest.mark.parametrize(("os_id", "version", "codename", "arch"), SYSTEMS)
 def test_a_repositorys_address_follows_the_hosts_release(os_id: str, version: str, codename: str, arch: str) -> None:
-    system = SystemFact(os_id, version, codename, arch, "6", "h", "id", 2, 1, 0.0, 2, (), (), "none")
+    system = SystemFact(os_id, version, codename, arch, "6", "h", "id", 2, 1, 0.0, 2, (), "none")
     repository = docker_repository(b"KEY")
     asked = {p: CommandFact(0, "") for p in repository.probes() if type(p).__name__ == "Command"}
     change = repository.diff(Facts({System(): system, **asked}))
@@ -241,7 +241,7 @@ def test_a_repositorys_address_follows_the_hosts_release(os_id: str, version: st
 
 def test_an_entry_of_another_minor_is_found_by_the_common_part_of_the_address() -> None:
     repository = kubernetes_repository("1.31", b"KEY")
-    system = SystemFact("debian", "12", "bookworm", "x86_64", "6", "h", "id", 2, 1, 0.0, 2, (), (), "none")
+    system = SystemFact("debian", "12", "bookworm", "x86_64", "6", "h", "id", 2, 1, 0.0, 2, (), "none")
     old = "deb https://pkgs.k8s.io/core:/stable:/v1.30/deb/ /"
     asked = {p: CommandFact(0, old) for p in repository.probes() if type(p).__name__ == "Command"}
     change = repository.diff(Facts({System(): system, **asked}))

@@ -13,7 +13,7 @@ from mlops_infra.phases.preflight import Finding, judge, probes
 
 GIB = 1024**3
 GOOD = SystemFact(
-    "debian", "13", "trixie", "x86_64", "6.12", "h", "id", 4, 8 * GIB, 1000.0, 2, (), (), "none"
+    "debian", "13", "trixie", "x86_64", "6.12", "h", "id", 4, 8 * GIB, 1000.0, 2, (), "none"
 )  # fmt: skip
 BARE = "prepared no\nkubeadm no\ndisk 50000000\nlisten 0016\n"
 

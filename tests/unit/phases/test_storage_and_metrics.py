@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mlops_infra.core import API, Facts, Kind
+from mlops_infra.core import API, Facts, Kind, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.metrics import metrics_objects, metrics_phase
@@ -77,3 +77,10 @@ def test_the_metrics_api_leads_to_the_service_that_is_made(cluster: Cluster) -> 
     assert api["spec"]["service"] == {k: service["metadata"][k] for k in ("name", "namespace")}
     selected = service["spec"]["selector"]
     assert one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"] == selected
+
+
+def test_what_removes_volumes_goes_after_what_claims_them(make: Make, context: PhaseContext) -> None:
+    (gone,) = storage_phase(make(storage={"class": "none"}), context).steps
+    (there,) = storage_phase(make(storage={"class": "local-path"}), context).steps
+    assert StepId("monitoring", API) in gone.after
+    assert StepId("monitoring", API) not in there.after

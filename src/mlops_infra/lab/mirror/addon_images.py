@@ -80,6 +80,9 @@ class AddonImages:
         self.say(f"image {reference} (Debian's program)")
         parts = [LayerFile(root / "usr" / "bin" / theirs, f"/bin/{name}") for theirs, name in programs.items()]
         first = next(iter(programs.values()))
+        # Upstream's program carries its templates within itself.
+        texts = sorted((root / "usr" / "share" / "prometheus" / first).glob("*.tmpl"))
+        parts += [LayerFile(path, f"/{path.relative_to(root)}", 0o644) for path in texts]
         layers = (self._library(), layer_of_files(parts, self.cache, first))
         return Image(reference, layers, (f"/bin/{first}",), user="65534")
 
