@@ -15,6 +15,7 @@ from mlops_infra.doctor.members import KEYS, MEMBERS, VIP
 from mlops_infra.doctor.network import NETWORK
 from mlops_infra.doctor.nodes import NODE
 from mlops_infra.doctor.platform import ADVICE, HALF, PLATFORM, plan_drift
+from mlops_infra.doctor.pods import ENDPOINTS, PODS
 from mlops_infra.doctor.reach import BUILT, REACH
 from mlops_infra.doctor.runtime import CSR, RUNTIME
 from mlops_infra.doctor.versions import NODE_FACTS
@@ -44,7 +45,9 @@ _OWN: tuple[Check, ...] = (
     *NODE_FACTS,
     CSR,
     *NETWORK,
+    *ENDPOINTS,
     INGRESS_BACKENDS,
+    *PODS,
     plan_drift(_is_claimed),
     *PLATFORM,
 )

@@ -21,6 +21,7 @@ from sick import (
     end_of,
     member,
     node,
+    pod,
     status_line,
 )
 
@@ -30,6 +31,7 @@ from mlops_infra.doctor.catalogue import CHECKS
 from mlops_infra.doctor.check import Severity
 from mlops_infra.doctor.diagnosis import diagnose
 from mlops_infra.doctor.outside import Answered, Target
+from mlops_infra.doctor.pods import API_ENDPOINTS, DNS_ENDPOINTS, PODS_LISTED
 from mlops_infra.doctor.view import Backup, Local
 
 KUBELET_PEM = "/var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -137,6 +139,13 @@ def pods_without(s: Platform, host: str, name: str) -> None:
     s.facts[host][p.CONTAINERS] = CommandFact(0, containers(*left))
 
 
+STRANGER = {"subsets": [{"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.9"}]}]}
+
+
+def runs(s: Platform, minutes: int = 60, **more: object) -> None:
+    s.api[PODS_LISTED] = (pod("web"), pod("bad", minutes, **more))
+
+
 INTERNAL = {"type": "InternalIP", "address": "192.0.2.7"}
 
 
@@ -240,6 +249,12 @@ CASES: list[Case] = [
     ("kubelet.skew", "w1", lambda s: versions(s, "w1", kubeletVersion="v1.99.0"), UP_W1),
     ("kubelet.skew", "w1", lambda s: versions(s, "w1", kubeletVersion="v1.20.0"), UP_W1),
     ("cri.version", "w1", lambda s: versions(s, "w1", containerRuntimeVersion="containerd://1.7.12"), UP_W1),
+    ("pods.crash", "", lambda s: runs(s, waiting="CrashLoopBackOff", restarts=9), "-n shop logs bad"),
+    ("pods.image", "", lambda s: runs(s, waiting="ImagePullBackOff"), "-n shop describe pod bad"),
+    ("pods.pending", "", lambda s: runs(s, phase="Pending", node=""), "-n shop describe pod bad"),
+    ("pods.terminating", "", lambda s: runs(s, deleted=30), "-n shop describe pod bad"),
+    ("dns.service", "", lambda s: s.api.update({DNS_ENDPOINTS: {"subsets": None}}), "k8s-app=kube-dns"),
+    ("api.endpoints", "", lambda s: s.api.update({API_ENDPOINTS: STRANGER}), "get nodes"),
     ("plan.drift", "", lambda s: s.drift("w1", "file:/etc/x"), UP_W1),
     ("plan.drift", "", lambda s: s.drift(API, "api:Other"), "mlops-infra up"),
     ("backup.age", "", old_backup, "mlops-infra backup etcd"),
@@ -406,6 +421,13 @@ class TestTheOtherWay:
     @pytest.mark.parametrize(
         "well",
         [
+            lambda s: runs(s, waiting="CrashLoopBackOff", restarts=2),
+            lambda s: runs(s, waiting="ContainerCreating"),
+            lambda s: runs(s, minutes=5, phase="Pending", node=""),
+            lambda s: runs(s, phase="Pending", node="w1"),
+            lambda s: runs(s, deleted=1),
+            lambda s: runs(s, deleted=-1),
+            lambda s: s.api.update({API_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.0.0.1"}]}]}}),
             lambda s: s.say("w1", p.MACHINE, "mount", "/ ro", "/ rw", "/var rw"),
             lambda s: s.say("w1", p.MACHINE, "memory", "1000000 30000"),
             lambda s: s.say("w1", p.MACHINE, "memory", " 30000"),
@@ -425,6 +447,15 @@ class TestTheOtherWay:
     def test_it_is_no_finding(self, sick: Platform, well: Callable[[Platform], object]) -> None:
         well(sick)
         assert sick.findings == ()
+
+    def test_many_pods_of_one_kind_are_one_finding_and_fold_below_their_node(self, sick: Platform) -> None:
+        sick.api[PODS_LISTED] = tuple(pod(f"p{n}", waiting="ImagePullBackOff") for n in range(9))
+        assert sick.only.finding.brief == "9 pods wait for an image that cannot be pulled"
+        assert sick.only.finding.evidence.splitlines()[-1] == "and 3 more"
+        sick.lose("w1")
+        sick.api[PODS_LISTED] = (pod("p", deleted=60),)
+        assert sick.only.check == "host.ssh"
+        assert "pods.terminating" in {f.check for f in sick.only.follows}
 
     def test_a_reboot_that_waits_is_advice_that_names_the_hosts(self, sick: Platform) -> None:
         sick.say("w1", p.MACHINE, "reboot", "yes")
