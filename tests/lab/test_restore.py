@@ -165,11 +165,10 @@ def test_a_living_cluster_goes_back_and_says_by_name_what_it_loses(platform: Pla
     assert "configmaps/shop/item-1" in lost["created"]
     same(platform, kept)
     assert "later" not in platform.kubectl("get namespaces")
-    revision = platform.on(
-        "master-1",
-        "crictl exec $(crictl ps -q --name ^etcd$ --state running | head -n 1) etcdctl "
-        "--endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt "
-        "--cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key -w json endpoint status",
+    revision = platform.kubectl(
+        "-n kube-system exec etcd-master-1 -- etcdctl --endpoints https://127.0.0.1:2379 "
+        "--cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/server.crt "
+        "--key /etc/kubernetes/pki/etcd/server.key -w json endpoint status"
     )
     assert json.loads(revision)[0]["Status"]["header"]["revision"] > 1_000_000_000
 
@@ -177,7 +176,7 @@ def test_a_living_cluster_goes_back_and_says_by_name_what_it_loses(platform: Pla
 def test_a_single_lost_member_is_no_restore(platform: PlatformLab, kept: Kept) -> None:
     platform.on("master-3", "mv /etc/kubernetes/manifests/etcd.yaml /root/etcd.yaml")
     try:
-        wait_for(lambda: "etcd" not in platform.on("master-3", "crictl ps -q --name ^etcd$ | sed s/.*/etcd/"), 60)
+        wait_for(lambda: "2379" not in platform.on("master-3", "ss -ltn"), 90)
         refused = platform.run("--lab", "backup", "restore", str(kept.bundle), "--yes")
         assert refused.returncode == 1
         assert "only master-3 is lost" in refused.stderr
@@ -208,6 +207,10 @@ def begun(operation: str) -> Callable[[list[dict[str, Any]]], bool]:
     return lambda lines: any(ln["what"] == "operation_intent" and ln["operation"] == operation for ln in lines)
 
 
+KILL_ETCD = (
+    "for id in $(ctr -n k8s.io containers ls -q 'labels.\"io.kubernetes.container.name\"==etcd'); do "
+    "ctr -n k8s.io tasks kill -s KILL $id 2>/dev/null || :; done"
+)
 STEPS = ("restore-stopped", "restore-data", "restore-etcd", "restore-api", "restore-absent")
 
 
@@ -215,7 +218,7 @@ def test_destroyed_data_of_all_masters_comes_back_even_when_the_restore_is_kille
     platform: PlatformLab, kept: Kept
 ) -> None:
     for master in MASTERS:
-        platform.on(master, "rm -rf /var/lib/etcd/member; crictl ps -q --name ^etcd$ | xargs -r crictl stop -t 0")
+        platform.on(master, f"rm -rf /var/lib/etcd/member; {KILL_ETCD}")
     for operation in STEPS:
         killed_restore(platform, kept.bundle, begun(operation))
     answer = restore(platform, str(kept.bundle))

@@ -71,6 +71,36 @@ def test_a_host_without_certificates_says_none(host: Sandbox) -> None:
     assert p.parse_certificates(p.said(host.observe({p.CERTIFICATES}), p.CERTIFICATES)) == {}
 
 
+def test_a_machine_tells_what_runs_short_and_what_it_is_in_the_middle_of(host: Sandbox) -> None:
+    host.run("rm -f /run/reboot-required; rm -rf /var/lib/dpkg/updates; echo nameserver 192.0.2.1 >/etc/resolv.conf")
+    before = p.said(host.observe({p.MACHINE}), p.MACHINE)
+    assert before is not None
+    total, free = map(int, before["memory"][0].split())
+    assert 0 < free < total
+    assert "/ rw" in before["mount"]
+    assert not {"dpkg", "reboot", "stub"} & set(before)
+    host.run("touch /run/reboot-required; mkdir -p /var/lib/dpkg/updates; touch /var/lib/dpkg/updates/0001")
+    host.run("printf 'search x\\nnameserver 127.0.0.53\\nnameserver 192.0.2.1\\n' >/etc/resolv.conf")
+    after = p.said(host.observe({p.MACHINE}), p.MACHINE)
+    assert after is not None
+    assert after["dpkg"] == ("/var/lib/dpkg/updates/0001",)
+    assert (after["reboot"], after["stub"]) == (("yes",), ("127.0.0.53",))
+    host.run("mkdir -p /run/systemd/resolve && touch /run/systemd/resolve/resolv.conf")
+    resolved = p.said(host.observe({p.MACHINE}), p.MACHINE)
+    assert resolved is not None and "stub" not in resolved, "the kubelet takes resolved's own list"
+
+
+def test_a_master_names_keys_that_others_can_read(host: Sandbox) -> None:
+    question = p.control_plane(cluster_of().hosts.masters[0])
+    host.run(CERTIFICATES)
+    host.run("cd /etc/kubernetes && chmod 600 pki/*.key pki/etcd/*.key admin.conf && mkdir -p tmp && echo >tmp/old.key")
+    assert "open" not in (p.said(host.observe({question}), question) or {})
+    host.run("cd /etc/kubernetes && chmod 644 pki/ca.key && chmod 640 admin.conf")
+    said = p.said(host.observe({question}), question)
+    assert said is not None
+    assert set(said["open"]) == {"/etc/kubernetes/pki/ca.key", "/etc/kubernetes/admin.conf"}
+
+
 # Stand-ins that are counted, for what starts slowly or asks a daemon, and for what is counted besides.
 COUNTED = ("awk", "openssl", "crictl", "kubectl", "etcdctl", "ctr", "timedatectl", "df", "perl", "journalctl", "base64")
 COUNT = (

@@ -159,6 +159,7 @@ def _prove(context: SiteContext, options: Options, out: Output, steps: Any) -> t
     from mlops_infra.cli.flow import Relay, asked_of, asker  # noqa: PLC0415
     from mlops_infra.cli.smoke import run as smoke  # noqa: PLC0415
     from mlops_infra.ui.doctor import diagnosis_text  # noqa: PLC0415
+    from mlops_infra.ui.errors import as_json, show  # noqa: PLC0415
     from mlops_infra.ui.progress import Progress  # noqa: PLC0415
     from mlops_infra.ui.report import results_text  # noqa: PLC0415
     from mlops_infra.ui.smoke import smoke_shape, smoke_text  # noqa: PLC0415
@@ -173,15 +174,20 @@ def _prove(context: SiteContext, options: Options, out: Output, steps: Any) -> t
             out.text("\n" + results_text(done.run.results, out.style))
             out.aside(f"the data is restored; what `up` does is not finished: {done.run.directory}")
     steps.begin("smoke")
-    tried = smoke(context, options, out)
-    out.text(smoke_text(tried, out.style))
+    try:
+        tried = smoke(context, options, out)
+        out.text(smoke_text(tried, out.style))
+        smoked, worst = smoke_shape(tried), tried.exit_code
+    except InfraError as error:
+        show(error)
+        smoked, worst = {"ok": False, **as_json(error)}, ExitCode.CHANGES
     steps.begin("doctor")
     with open_platform(asked_of(options), emit=Relay(), ask_sudo_password=asker(out)) as platform:
         found = examine(platform)
     out.text(diagnosis_text(found, out.style, all_lines=options.verbose > 0))
     steps.begin("")
-    code = max((done.exit_code, tried.exit_code, found.exit_code), key=_weight)
-    return code, {"smoke": smoke_shape(tried), "doctor": diagnosis_shape(found)}
+    code = max((done.exit_code, worst, found.exit_code), key=_weight)
+    return code, {"smoke": smoked, "doctor": diagnosis_shape(found)}
 
 
 def _weight(code: ExitCode) -> int:

@@ -10,11 +10,15 @@ from mlops_infra.doctor.control_plane import API_LB, CONTROL_PLANE, CONTROLLERS,
 from mlops_infra.doctor.etcd import ETCD
 from mlops_infra.doctor.hosts import HOSTS
 from mlops_infra.doctor.lb import INGRESS_BACKENDS, LB
+from mlops_infra.doctor.machine import MACHINE_CHECKS, REBOOT
+from mlops_infra.doctor.members import KEYS, MEMBERS, VIP
 from mlops_infra.doctor.network import NETWORK
 from mlops_infra.doctor.nodes import NODE
 from mlops_infra.doctor.platform import ADVICE, HALF, PLATFORM, plan_drift
+from mlops_infra.doctor.pods import ENDPOINTS, PODS
 from mlops_infra.doctor.reach import BUILT, REACH
 from mlops_infra.doctor.runtime import CSR, RUNTIME
+from mlops_infra.doctor.versions import NODE_FACTS
 
 __all__ = ["CHECKS"]
 
@@ -25,18 +29,25 @@ def _is_claimed(change: Change) -> bool:
 
 _OWN: tuple[Check, ...] = (
     *HOSTS,
+    *MACHINE_CHECKS,
     *RUNTIME,
     *CONTROL_PLANE,
     HALF,
+    KEYS,
     *ETCD,
+    *MEMBERS,
     *SERVERS,
     *LB,
+    VIP,
     API_LB,
     CONTROLLERS,
     *NODE,
+    *NODE_FACTS,
     CSR,
     *NETWORK,
+    *ENDPOINTS,
     INGRESS_BACKENDS,
+    *PODS,
     plan_drift(_is_claimed),
     *PLATFORM,
 )
@@ -54,4 +65,5 @@ CHECKS: tuple[Check, ...] = (
     *(replace(c, depends_on=tuple(r.id for r in (*REACH, *BUILT[:number]))) for number, c in enumerate(BUILT)),
     *(_on_the_ground(check) for check in _OWN),
     *ADVICE,
+    REBOOT,
 )

@@ -12,7 +12,7 @@ from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 
-__all__ = ["ETCD", "etcdctl"]
+__all__ = ["ETCD", "etcdctl", "status_of"]
 
 MASTER = frozenset({"master"})
 _QUOTA = 2 * 1024**3
@@ -33,7 +33,7 @@ def _lines(view: View, host: str) -> Said | None:
     return said(view.facts(host), control_plane(view.cluster.host_named(host)))
 
 
-def _status(view: View, host: str) -> dict[str, Any] | None:
+def status_of(view: View, host: str) -> dict[str, Any] | None:
     """What a member says of itself; None where it does not answer, or with an error."""
     found = parse_json((_lines(view, host) or {}).get("status", ()))
     return found if isinstance(found, dict) and "version" in found else None
@@ -61,7 +61,7 @@ def _member(view: View, host: str) -> Verdict:
             "its container ends again and again, or the kubelet does not start it",
             on_host(host, "systemctl restart containerd kubelet"),
         )
-    if _status(view, host) is not None:
+    if status_of(view, host) is not None:
         return OK
     return Finding(
         "its etcd member does not answer",
@@ -80,7 +80,7 @@ def _quorum(view: View, _: str) -> Verdict:
     reached = [m for m in _masters(view) if _lines(view, m) is not None]
     if not reached:
         return Skipped("no master could be asked")
-    alive = [m for m in reached if _status(view, m) is not None]
+    alive = [m for m in reached if status_of(view, m) is not None]
     lists = [found for m in reached if (found := _members(view, m)) is not None]
     if not lists:
         if not alive and len(reached) == 1 and len(_masters(view)) > 1:
@@ -107,7 +107,7 @@ def _quorum(view: View, _: str) -> Verdict:
 
 
 def _first_aid(view: View) -> str:
-    down = [m for m in _masters(view) if view.answered(m) and _status(view, m) is None]
+    down = [m for m in _masters(view) if view.answered(m) and status_of(view, m) is None]
     return on_host(down[0], "systemctl start containerd kubelet") if down else "mlops-infra hosts ping"
 
 
@@ -136,7 +136,7 @@ def _membership(view: View, _: str) -> Verdict:
             )
         )
     for name in addresses.values():
-        if name not in seen and view.answered(name) and _status(view, name) is not None:
+        if name not in seen and view.answered(name) and status_of(view, name) is not None:
             found.append(
                 Finding(
                     f"{name} runs an etcd that the others do not count",
@@ -154,7 +154,7 @@ def _is_of(url: str, address: str) -> bool:
 
 
 def _alarms(view: View, _: str) -> Verdict:
-    said_errors = {m: s.get("errors") for m in _masters(view) if (s := _status(view, m)) is not None}
+    said_errors = {m: s.get("errors") for m in _masters(view) if (s := status_of(view, m)) is not None}
     if not said_errors:
         return Skipped("no member answered")
     # A member without a leader says so in the same place: that is the majority's matter.
@@ -175,7 +175,7 @@ def _alarms(view: View, _: str) -> Verdict:
 
 
 def _size(view: View, host: str) -> Verdict:
-    status = _status(view, host)
+    status = status_of(view, host)
     if status is None:
         return Skipped("the member did not answer")
     quota = int(view.cluster.kubeadm.etcd_args.get("quota-backend-bytes", _QUOTA))

@@ -35,7 +35,7 @@ CONTAINERS = (
 
 
 def machine() -> str:
-    """Disks, units that failed, the clock: asked of every host."""
+    """Disks, failed units, the clock, what runs short: asked of every host. Below the clock nothing is started."""
     return (
         _TAB
         + r"""
@@ -49,6 +49,27 @@ if [ ! -e /run/systemd/container ]; then
   if [ -e /run/systemd/timesync/synchronized ]; then echo yes; else timedatectl show -p NTPSynchronized --value; fi \
     2>/dev/null | tell synchronised
 fi
+n=/proc/sys/net/netfilter/nf_conntrack
+read -r used <${n}_count && read -r most <${n}_max && printf 'conntrack\t%s %s\n' "$used" "$most"
+while read -r key value unit; do
+  case $key in
+  MemTotal:) total=$value ;;
+  MemAvailable:) printf 'memory\t%s %s\n' "$total" "$value"; break ;;
+  esac
+done </proc/meminfo
+while read -r device place kind options rest; do
+  case $place in
+  / | /var | /var/lib | /var/lib/etcd | /var/lib/containerd | /var/lib/kubelet)
+    case ,$options, in *,ro,*) how=ro ;; *) how=rw ;; esac
+    printf 'mount\t%s %s\n' "$place" "$how" ;;
+  esac
+done </proc/mounts
+for f in /var/lib/dpkg/updates/[0-9]*; do [ ! -e "$f" ] || { printf 'dpkg\t%s\n' "$f"; break; }; done
+[ ! -e /run/reboot-required ] || printf 'reboot\tyes\n'
+[ -e /run/systemd/resolve/resolv.conf ] || while read -r key value rest; do
+  case $key:$value in nameserver:127.* | nameserver:::1) printf 'stub\t%s\n' "$value" ;; esac
+done </etc/resolv.conf
+:
 """
     )
 
@@ -139,6 +160,8 @@ else
   last_words etcd
 fi
 runs kube-apiserver || last_words kube-apiserver
+find /etc/kubernetes -maxdepth 4 -path /etc/kubernetes/tmp -prune -o -type f \( -name '*.key' -o -name '*.conf' \) \
+  -perm /077 -print 2>/dev/null | head -n 20 | tell open
 for m in etcd kube-apiserver kube-controller-manager kube-scheduler; do
   [ -e "/etc/kubernetes/manifests/$m.yaml" ] || {{
     printf 'missing\t%s\n' "$m"

@@ -31,6 +31,7 @@ from mlops_infra.doctor import probes as p
 from mlops_infra.doctor.catalogue import CHECKS
 from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis, diagnose
 from mlops_infra.doctor.outside import Answered, Target
+from mlops_infra.doctor.pods import API_ENDPOINTS, DNS_ENDPOINTS, PODS_LISTED
 from mlops_infra.doctor.view import Backup, Local, View
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
@@ -113,6 +114,23 @@ def node(name: str, ready: str = "True", message: str = "", **spec: Any) -> dict
     return {"metadata": {"name": name}, "spec": spec, "status": {"conditions": conditions}}
 
 
+def pod(name: str, minutes: int = 60, **more: Any) -> dict[str, Any]:
+    """In the namespace shop, on w1, that old; `waiting`, `restarts` of its container; `deleted`: minutes ago."""
+    made = (NOW - timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+    state = {"waiting": {"reason": more["waiting"], "message": "said so"}} if "waiting" in more else {"running": {}}
+    container = {"name": "c", "restartCount": more.get("restarts", 0), "state": state}
+    gone = (NOW - timedelta(minutes=more["deleted"])).isoformat() if "deleted" in more else None
+    return {
+        "metadata": {"name": name, "namespace": "shop", "creationTimestamp": made, "deletionTimestamp": gone},
+        "spec": {"nodeName": more.get("node", "w1")},
+        "status": {
+            "phase": more.get("phase", "Running"),
+            "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/5 nodes are available"}],
+            "containerStatuses": [container],
+        },
+    }
+
+
 def daemon(ready: int = 5, wanted: int = 5) -> dict[str, Any]:
     return {"status": {"desiredNumberScheduled": wanted, "numberReady": ready}}
 
@@ -151,6 +169,9 @@ class Platform:
             p.FLANNEL: daemon(),
             p.KUBE_PROXY: daemon(),
             p.COREDNS: deployment(),
+            DNS_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.244.0.2"}]}]},
+            API_ENDPOINTS: {"subsets": [{"addresses": [{"ip": f"10.0.0.{i}"} for i in (1, 2, 3)]}]},
+            PODS_LISTED: (pod("web"),),
             p.METALLB_CONTROLLER: deployment(1, 1),
             p.METALLB_SPEAKER: daemon(),
             p.METALLB_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.1.1.1"}]}]},

@@ -21,6 +21,7 @@ from sick import (
     end_of,
     member,
     node,
+    pod,
     status_line,
 )
 
@@ -30,6 +31,7 @@ from mlops_infra.doctor.catalogue import CHECKS
 from mlops_infra.doctor.check import Severity
 from mlops_infra.doctor.diagnosis import diagnose
 from mlops_infra.doctor.outside import Answered, Target
+from mlops_infra.doctor.pods import API_ENDPOINTS, DNS_ENDPOINTS, PODS_LISTED
 from mlops_infra.doctor.view import Backup, Local
 
 KUBELET_PEM = "/var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -137,6 +139,39 @@ def pods_without(s: Platform, host: str, name: str) -> None:
     s.facts[host][p.CONTAINERS] = CommandFact(0, containers(*left))
 
 
+STRANGER = {"subsets": [{"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.9"}]}]}
+
+
+def runs(s: Platform, minutes: int = 60, **more: object) -> None:
+    s.api[PODS_LISTED] = (pod("web"), pod("bad", minutes, **more))
+
+
+INTERNAL = {"type": "InternalIP", "address": "192.0.2.7"}
+
+
+def system(s: Platform, host: str, **more: object) -> None:
+    s.facts[host][p.SYSTEM] = replace(s.facts[host][p.SYSTEM], **more)
+
+
+def status(s: Platform, host: str, **more: object) -> None:
+    told = node(host)
+    told["status"] |= more
+    listed(s, told)
+
+
+def condition(s: Platform, host: str, kind: str) -> None:
+    status(s, host, conditions=[*node(host)["status"]["conditions"], {"type": kind, "status": "True"}])
+
+
+def versions(s: Platform, host: str, **more: str) -> None:
+    status(s, host, nodeInfo={"osImage": "Ubuntu 24.04 LTS", **more})
+
+
+def lagging(s: Platform) -> None:
+    for name, index in (("m1", 50_000), ("m2", 30_000), ("m3", 50_010)):
+        s.of_master(name, "status", status_line(raftAppliedIndex=str(index)))
+
+
 CASES: list[Case] = [
     ("host.ssh", "w1", lambda s: s.lose("w1"), "look"),
     ("host.hostkey", "w1", lambda s: s.lose("w1", "HostKeyChanged"), "look"),
@@ -197,6 +232,29 @@ CASES: list[Case] = [
     ("cert.expiry", "m2", lambda s: ended(s, "m2", APISERVER), "certs renew apiserver && pkill -f ^kube-apiserver"),
     ("kubelet.cert", "w1", lambda s: ended(s, "w1", KUBELET_PEM), "delete node w1"),
     ("platform.half", "", lambda s: s.half_done.append(HostProblem("w1", "join: half-done", remedy="reset")), "reset"),
+    ("host.readonly", "w1", lambda s: s.say("w1", p.MACHINE, "mount", "/ rw", "/var/lib ro"), "dmesg"),
+    ("host.memory", "w1", lambda s: s.say("w1", p.MACHINE, "memory", "1000000 9000"), "ps -eo"),
+    ("host.conntrack", "w1", lambda s: s.say("w1", p.MACHINE, "conntrack", "800 1000"), "nf_conntrack_max=2000"),
+    ("host.dpkg", "w1", lambda s: s.say("w1", p.MACHINE, "dpkg", "/var/lib/dpkg/updates/0001"), "dpkg --configure -a"),
+    ("host.resolver", "w1", lambda s: s.say("w1", p.MACHINE, "stub", "127.0.0.53"), "resolv.conf"),
+    ("host.cgroup", "w1", lambda s: system(s, "w1", cgroup_version=1), "unified_cgroup_hierarchy"),
+    ("host.unique", "", lambda s: system(s, "w2", machine_id="id4"), "systemd-machine-id-setup"),
+    ("pki.keys", "m2", lambda s: s.of_master("m2", "open", "/etc/kubernetes/pki/ca.key"), "chmod 600 /etc/kubernetes"),
+    ("etcd.version", "", lambda s: s.of_master("m2", "status", status_line(version="3.5.9")), "up --limit m2"),
+    ("etcd.leader", "", lambda s: s.of_master("m2", "status", status_line(leader="162")), "endpoint status"),
+    ("etcd.lag", "m2", lagging, "journalctl"),
+    ("etcd.space", "m2", lambda s: s.of_master("m2", "status", status_line(2**30, dbSizeInUse="1000")), "defrag"),
+    ("node.network", "w1", lambda s: condition(s, "w1", "NetworkUnavailable"), "restart kubelet"),
+    ("node.address", "w1", lambda s: status(s, "w1", addresses=[INTERNAL]), UP_W1),
+    ("kubelet.skew", "w1", lambda s: versions(s, "w1", kubeletVersion="v1.99.0"), UP_W1),
+    ("kubelet.skew", "w1", lambda s: versions(s, "w1", kubeletVersion="v1.20.0"), UP_W1),
+    ("cri.version", "w1", lambda s: versions(s, "w1", containerRuntimeVersion="containerd://1.7.12"), UP_W1),
+    ("pods.crash", "", lambda s: runs(s, waiting="CrashLoopBackOff", restarts=9), "-n shop logs bad"),
+    ("pods.image", "", lambda s: runs(s, waiting="ImagePullBackOff"), "-n shop describe pod bad"),
+    ("pods.pending", "", lambda s: runs(s, phase="Pending", node=""), "-n shop describe pod bad"),
+    ("pods.terminating", "", lambda s: runs(s, deleted=30), "-n shop describe pod bad"),
+    ("dns.service", "", lambda s: s.api.update({DNS_ENDPOINTS: {"subsets": None}}), "k8s-app=kube-dns"),
+    ("api.endpoints", "", lambda s: s.api.update({API_ENDPOINTS: STRANGER}), "get nodes"),
     ("plan.drift", "", lambda s: s.drift("w1", "file:/etc/x"), UP_W1),
     ("plan.drift", "", lambda s: s.drift(API, "api:Other"), "mlops-infra up"),
     ("backup.age", "", old_backup, "mlops-infra backup etcd"),
@@ -216,7 +274,16 @@ def test_each_sickness_is_the_first_finding_with_its_remedy(
 def test_every_check_that_can_find_something_has_a_case() -> None:
     tried = {case[0] for case in CASES}
     tried |= {"kubelet.config", "etcd.quorum", "api.none", "node.pressure", "metallb.pool", "ingress.address"}
-    tried |= {"cluster.config", "backup.none", "backup.key", "version.eol", "lb.single", "exposure.metrics"}
+    tried |= {
+        "lb.vip",
+        "host.reboot",
+        "cluster.config",
+        "backup.none",
+        "backup.key",
+        "version.eol",
+        "lb.single",
+        "exposure.metrics",
+    }
     assert {c.id for c in CHECKS} == tried
 
 
@@ -346,6 +413,69 @@ class TestThoseThatNeedMoreWords:
         sick.of_kubelet("w1", "endpoint", "verify error:num=10:certificate has expired")
         assert (sick.only.check, sick.only.host) == ("cert.expiry", "m3")
         assert [f.check for f in sick.only.follows] == ["api.lb"]
+
+
+class TestTheOtherWay:
+    """What is near a threshold, or is not told at all, is no finding."""
+
+    @pytest.mark.parametrize(
+        "well",
+        [
+            lambda s: runs(s, waiting="CrashLoopBackOff", restarts=2),
+            lambda s: runs(s, waiting="ContainerCreating"),
+            lambda s: runs(s, minutes=5, phase="Pending", node=""),
+            lambda s: runs(s, phase="Pending", node="w1"),
+            lambda s: runs(s, deleted=1),
+            lambda s: runs(s, deleted=-1),
+            lambda s: s.api.update({API_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.0.0.1"}]}]}}),
+            lambda s: s.say("w1", p.MACHINE, "mount", "/ ro", "/ rw", "/var rw"),
+            lambda s: s.say("w1", p.MACHINE, "memory", "1000000 30000"),
+            lambda s: s.say("w1", p.MACHINE, "memory", " 30000"),
+            lambda s: s.say("w1", p.MACHINE, "conntrack", "740 1000"),
+            lambda s: s.say("w1", p.MACHINE, "conntrack", "0 0"),
+            lambda s: system(s, "lb1", cgroup_version=1),
+            lambda s: system(s, "w1", machine_id=""),
+            lambda s: s.of_master("m2", "status", status_line(raftAppliedIndex="9000")),
+            lambda s: s.of_master("m2", "status", status_line(1000, dbSizeInUse="10")),
+            lambda s: s.of_master("m2", "status", status_line(2**30, dbSizeInUse=str(2**30 - 5))),
+            lambda s: status(s, "w1", addresses=[{"type": "InternalIP", "address": "10.0.0.11"}, INTERNAL]),
+            lambda s: versions(s, "w1", kubeletVersion="v1.29.3", containerRuntimeVersion="containerd://1.7.27"),
+            lambda s: versions(s, "w1", kubeletVersion="v1.31.4", containerRuntimeVersion="cri-o://1.30.0"),
+            lambda s: versions(s, "w1", containerRuntimeVersion="containerd://2.0.0", osImage="Debian 12"),
+        ],
+    )
+    def test_it_is_no_finding(self, sick: Platform, well: Callable[[Platform], object]) -> None:
+        well(sick)
+        assert sick.findings == ()
+
+    def test_many_pods_of_one_kind_are_one_finding_and_fold_below_their_node(self, sick: Platform) -> None:
+        sick.api[PODS_LISTED] = tuple(pod(f"p{n}", waiting="ImagePullBackOff") for n in range(9))
+        assert sick.only.finding.brief == "9 pods wait for an image that cannot be pulled"
+        assert sick.only.finding.evidence.splitlines()[-1] == "and 3 more"
+        sick.lose("w1")
+        sick.api[PODS_LISTED] = (pod("p", deleted=60),)
+        assert sick.only.check == "host.ssh"
+        assert "pods.terminating" in {f.check for f in sick.only.follows}
+
+    def test_a_reboot_that_waits_is_advice_that_names_the_hosts(self, sick: Platform) -> None:
+        sick.say("w1", p.MACHINE, "reboot", "yes")
+        assert sick.findings == ()
+        (one,) = (a for a in sick.diagnosis().advice if a.check == "host.reboot")
+        assert "w1" in one.finding.brief
+
+    @pytest.mark.parametrize(
+        ("holders", "severity"), [(("lb1",), None), ((), Severity.CRITICAL), (("lb1", "lb2"), Severity.ERROR)]
+    )
+    def test_the_shared_address_is_held_by_exactly_one(
+        self, holders: tuple[str, ...], severity: Severity | None
+    ) -> None:
+        pair = [{"name": "lb1", "address": "10.0.0.20"}, {"name": "lb2", "address": "10.0.0.21"}]
+        hosts = {"lb": pair, "masters": [{"name": "m1", "address": "10.0.0.1"}]}
+        two = Platform(cluster=cluster_of(hosts=hosts, lb={"vip": {"address": "10.0.0.30", "interface": "eth0"}}))
+        for name in holders:
+            system(two, name, addresses=("10.0.0.9", "10.0.0.30"))
+        found = [f for f in two.findings if f.check == "lb.vip"]
+        assert [f.severity for f in found] == ([] if severity is None else [severity])
 
 
 class TestAdvice:

@@ -1,0 +1,267 @@
+"""What runs in the cluster, as the API tells it: pods that do not run, and Services that lead to nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from mlops_infra.core import Absent, ApiList, ApiObject, Probe
+from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl
+from mlops_infra.doctor.view import View
+from mlops_infra.model.cluster import Cluster
+
+__all__ = ["API_ENDPOINTS", "DNS_ENDPOINTS", "ENDPOINTS", "PODS", "PODS_LISTED"]
+
+PODS_LISTED = ApiList("pods")
+DNS_ENDPOINTS = ApiObject("v1", "Endpoints", "kube-dns", "kube-system")
+API_ENDPOINTS = ApiObject("v1", "Endpoints", "kubernetes", "default")
+
+_PENDING, _TERMINATING = timedelta(minutes=10), timedelta(minutes=10)
+_CRASHES = 3
+"""Restarts from which CrashLoopBackOff is told: a pod that waits for another one at its start gets by with fewer."""
+_IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
+_SHOWN = 6
+_NO_API = Skipped("no API to ask")
+
+Pod = Mapping[str, Any]
+
+
+def _pods(view: View) -> tuple[Pod, ...] | None:
+    listed = view.api(PODS_LISTED)
+    return None if listed is None or isinstance(listed, Absent) else tuple(listed)
+
+
+def _name(pod: Pod) -> str:
+    meta = pod.get("metadata", {})
+    return f"{meta.get('namespace', '')}/{meta.get('name', '')}"
+
+
+def _age(view: View, text: str) -> timedelta:
+    """Nothing where there is no time: what is not known is not old."""
+    try:
+        return view.now - datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return timedelta()
+
+
+def _waiting(pod: Pod) -> Iterator[tuple[str, str, int]]:
+    """Reason, message and restarts of each container that waits for its next start."""
+    status = pod.get("status", {})
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if reason := waiting.get("reason"):
+            yield str(reason), str(waiting.get("message", "")), int(container.get("restartCount", 0))
+
+
+def _told(
+    view: View, found: Mapping[str, str], nodes: Mapping[str, str], *, brief: str, cause: str, remedy: str
+) -> Verdict:
+    """One finding for all pods of a kind: their number, and the first of them.
+
+    `brief` has the name or the number at {who}, and each `one|many` of words where these differ.
+    """
+    if not found:
+        return OK
+    names = list(found)
+    many = names[0] if len(names) == 1 else f"{len(names)} pods"
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    space, _, name = names[0].partition("/")
+    ours = {h.name for h in view.cluster.nodes}
+    hosts = tuple(dict.fromkeys(nodes[n] for n in names if nodes.get(n) in ours))
+    return Finding(
+        re.sub(r"(\w*)\|(\w*)", r"\1" if len(names) == 1 else r"\2", brief).format(who=many),
+        "\n".join([*(f"{n}: {found[n]}".rstrip(": ")[:200] for n in names[:_SHOWN]), *more]),
+        cause,
+        kubectl(view.a_master, remedy.format(space=space, name=name)),
+        # A pod may run anywhere: only where all are on known nodes can one of these be the cause.
+        hosts=hosts if hosts and all(nodes.get(n) in ours for n in names) else (),
+    )
+
+
+def _nodes(pods: tuple[Pod, ...]) -> dict[str, str]:
+    return {_name(p): p.get("spec", {}).get("nodeName", "") for p in pods}
+
+
+def _crashing(view: View, _: str) -> Verdict:
+    pods = _pods(view)
+    if pods is None:
+        return _NO_API
+    found = {
+        _name(p): f"{restarts} restarts"
+        for p in pods
+        for reason, _, restarts in _waiting(p)
+        if reason == "CrashLoopBackOff" and restarts >= _CRASHES
+    }
+    return _told(
+        view,
+        found,
+        _nodes(pods),
+        brief="{who} ends|end again and again",
+        cause="its program ends as soon as it is started: its log says why",
+        remedy="-n {space} logs {name} --all-containers --previous --tail=20",
+    )
+
+
+def _images(view: View, _: str) -> Verdict:
+    pods = _pods(view)
+    if pods is None:
+        return _NO_API
+    found = {_name(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
+    return _told(
+        view,
+        found,
+        _nodes(pods),
+        brief="{who} waits|wait for an image that cannot be pulled",
+        cause="a wrong name or tag, a registry that is not reached or wants a login",
+        remedy="-n {space} describe pod {name}",
+    )
+
+
+def _pending(view: View, _: str) -> Verdict:
+    pods = _pods(view)
+    if pods is None:
+        return _NO_API
+    found = {}
+    for pod in pods:
+        if pod.get("status", {}).get("phase") != "Pending" or pod.get("spec", {}).get("nodeName"):
+            continue
+        if _age(view, pod.get("metadata", {}).get("creationTimestamp", "")) > _PENDING:
+            conditions = pod.get("status", {}).get("conditions") or ()
+            found[_name(pod)] = next((str(c.get("message", "")) for c in conditions if c.get("message")), "")
+    return _told(
+        view,
+        found,
+        {},
+        brief="{who} finds|find no node",
+        cause="no node has room or fits (requests, taints, selectors, cordons), or a claim is not bound",
+        remedy="-n {space} describe pod {name}",
+    )
+
+
+def _terminating(view: View, _: str) -> Verdict:
+    pods = _pods(view)
+    if pods is None:
+        return _NO_API
+    found = {
+        _name(p): f"since {text}"
+        for p in pods
+        if (text := p.get("metadata", {}).get("deletionTimestamp")) and _age(view, text) > _TERMINATING
+    }
+    return _told(
+        view,
+        found,
+        _nodes(pods),
+        brief="{who} should be gone and is|are not",
+        cause="its node does not answer, or a finalizer or a volume holds it",
+        remedy="-n {space} describe pod {name}",
+    )
+
+
+def _ready_addresses(endpoints: Mapping[str, Any]) -> list[str]:
+    return [a.get("ip", "") for s in endpoints.get("subsets") or () for a in s.get("addresses") or ()]
+
+
+def _dns(view: View, _: str) -> Verdict:
+    there = view.api(DNS_ENDPOINTS)
+    if there is None:
+        return _NO_API
+    if not isinstance(there, Absent) and _ready_addresses(there):
+        return OK
+    return Finding(
+        "the Service of the cluster's DNS leads to nobody",
+        "Endpoints kube-system/kube-dns: no address",
+        "no pod of CoreDNS is ready, or their labels were changed",
+        kubectl(view.a_master, "-n kube-system get pods -l k8s-app=kube-dns -o wide"),
+    )
+
+
+def _api_endpoints(view: View, _: str) -> Verdict:
+    there = view.api(API_ENDPOINTS)
+    if there is None or isinstance(there, Absent):
+        return _NO_API
+    ours = {m.node_address: m.name for m in view.cluster.hosts.masters}
+    strangers = sorted(set(_ready_addresses(there)) - set(ours))
+    if not strangers:
+        return OK
+    return Finding(
+        f"pods are sent to API servers that are no masters of ours: {', '.join(strangers)}",
+        "Endpoints default/kubernetes",
+        "a master that was removed still serves, or one serves at another address than cluster.yaml has",
+        kubectl(view.a_master, "get nodes -o wide"),
+    )
+
+
+def _api(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
+    return lambda cluster: frozenset(probes)
+
+
+_BELOW = ("node.ready", "cri.up", "kubelet.up", "cni.flannel", "dns.cluster", "api.lb", "host.disk")
+
+ENDPOINTS: tuple[Check, ...] = (
+    Check(
+        "dns.service",
+        "Does the Service of the cluster's DNS lead to somebody?",
+        Severity.ERROR,
+        _dns,
+        "Pods ask for names at the address of the Service kube-dns; its endpoints are the ready pods of CoreDNS.",
+        scope="cluster",
+        api=_api(DNS_ENDPOINTS),
+        depends_on=("dns.cluster", "node.ready", "cni.flannel"),
+    ),
+    Check(
+        "api.endpoints",
+        "Are pods sent to our API servers and no others?",
+        Severity.WARNING,
+        _api_endpoints,
+        "The endpoints of default/kubernetes are the API servers that say they live. One that is missing is told by "
+        "api.server.",
+        scope="cluster",
+        api=_api(API_ENDPOINTS),
+        depends_on=("etcd.members",),
+    ),
+)
+
+PODS: tuple[Check, ...] = (
+    Check(
+        "pods.image",
+        "Can all pods get their images?",
+        Severity.WARNING,
+        _images,
+        "Containers that wait because their image cannot be pulled, in all namespaces.",
+        scope="cluster",
+        api=_api(PODS_LISTED),
+        depends_on=_BELOW,
+    ),
+    Check(
+        "pods.crash",
+        "Do all pods stay up?",
+        Severity.WARNING,
+        _crashing,
+        "Containers in CrashLoopBackOff after three restarts and more, in all namespaces.",
+        scope="cluster",
+        api=_api(PODS_LISTED),
+        depends_on=_BELOW,
+    ),
+    Check(
+        "pods.pending",
+        "Does every pod find a node?",
+        Severity.WARNING,
+        _pending,
+        "Pods that the scheduler has not given to a node for ten minutes; its own words are the evidence.",
+        scope="cluster",
+        api=_api(PODS_LISTED),
+        depends_on=("node.ready", "node.cordoned", "node.pressure", "cp.controllers"),
+    ),
+    Check(
+        "pods.terminating",
+        "Do pods that were deleted go?",
+        Severity.WARNING,
+        _terminating,
+        "Pods whose time to end was over ten minutes ago.",
+        scope="cluster",
+        api=_api(PODS_LISTED),
+        depends_on=("host.ssh", "node.ready", "cri.up", "kubelet.up"),
+    ),
+)
