@@ -18,9 +18,7 @@ _OPEN = "the node ports are open to whoever reaches a node, and Prometheus asks 
 def state_text(state: MonitoringState, style: Style) -> str:
     """Parts, targets, alerts and addresses."""
     if not state.installed:
-        return (
-            "Monitoring is not installed (`monitoring.enabled`, then `mlops-infra monitoring apply`)."
-        )
+        return "Monitoring is not installed (`monitoring.enabled`, then `mlops-infra monitoring apply`)."
     rows = [("PART", "PODS")]
     rows += [(p.name, _count(p.available, p.wanted, style)) for p in state.parts]
     lines = [*table(rows, style), ""]
