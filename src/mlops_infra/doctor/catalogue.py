@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlops_infra.core import Change
+from mlops_infra.doctor.addons import ADDONS
 from mlops_infra.doctor.check import Check
 from mlops_infra.doctor.control_plane import API_LB, CONTROL_PLANE, CONTROLLERS, SERVERS
 from mlops_infra.doctor.etcd import ETCD
@@ -47,6 +48,7 @@ _OWN: tuple[Check, ...] = (
     *NETWORK,
     *ENDPOINTS,
     INGRESS_BACKENDS,
+    *ADDONS,
     *PODS,
     plan_drift(_is_claimed),
     *PLATFORM,

@@ -28,7 +28,7 @@ from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 
-__all__ = ["NETWORK", "not_running_on"]
+__all__ = ["NETWORK", "deployment_runs", "not_running_on"]
 
 _NO_API = Skipped("no API to ask")
 _NODE_BEHIND = ("node.ready", "cri.up", "cri.config", "kubelet.up", "host.disk", "host.sysctl", "host.modules")
@@ -91,7 +91,8 @@ def _daemon(view: View, probe: ApiObject, what: str, *, container: str, remedy: 
     )
 
 
-def _deployment(view: View, probe: ApiObject, what: str, remedy: str, replicas: int = 1) -> Verdict:
+def deployment_runs(view: View, probe: ApiObject, what: str, remedy: str, replicas: int = 1) -> Verdict:
+    """Whether the API says that all its pods are ready. `remedy`: where it is not there at all."""
     there = view.api(probe)
     if there is None:
         return _NO_API
@@ -157,7 +158,7 @@ def _kube_proxy(view: View, _: str) -> Verdict:
 
 
 def _dns(view: View, _: str) -> Verdict:
-    return _deployment(view, COREDNS, "CoreDNS", _addon(view, "coredns"), replicas=2)
+    return deployment_runs(view, COREDNS, "CoreDNS", _addon(view, "coredns"), replicas=2)
 
 
 def _addon(view: View, name: str) -> str:
@@ -182,7 +183,7 @@ def _if_installed(probe: ApiObject, what: str, judge: Callable[[View], Verdict])
 
 
 def _metallb_controller(view: View) -> Verdict:
-    return _deployment(view, METALLB_CONTROLLER, "MetalLB's controller", "mlops-infra up")
+    return deployment_runs(view, METALLB_CONTROLLER, "MetalLB's controller", "mlops-infra up")
 
 
 def _metallb_speakers(view: View) -> Verdict:
@@ -220,7 +221,7 @@ def _metallb_pool(view: View) -> Verdict:
 
 
 def _ingress(view: View) -> Verdict:
-    return _deployment(view, INGRESS, "the ingress controller", "mlops-infra up", replicas=2)
+    return deployment_runs(view, INGRESS, "the ingress controller", "mlops-infra up", replicas=2)
 
 
 def _ingress_address(view: View) -> Verdict:

@@ -64,6 +64,11 @@ def plan_drift(claimed: Callable[[Change], bool]) -> Check:
             "metallb.speaker",
             "metallb.pool",
             "ingress.up",
+            "storage.provisioner",
+            "metrics.server",
+            "monitoring.prometheus",
+            "monitoring.alertmanager",
+            "monitoring.grafana",
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 from sick import (
@@ -44,7 +45,8 @@ def test_a_healthy_platform_has_no_finding(sick: Platform) -> None:
 
 
 def test_on_a_healthy_platform_every_check_is_answered(sick: Platform) -> None:
-    assert {s.check for s in sick.diagnosis().skipped} == {"metallb.pool", "ingress.address"}  # the file names no pool
+    off = {"metallb.pool", "ingress.address"} | ADDONS  # the file names no pool, and switches nothing on
+    assert {s.check for s in sick.diagnosis().skipped} == off
 
 
 def listed(s: Platform, *others: dict[str, object]) -> None:
@@ -73,6 +75,9 @@ def ended(s: Platform, host: str, path: str) -> None:
 def old_backup(s: Platform) -> None:
     s.local = Local(backups=(Backup("b", NOW - timedelta(9)),))
 
+
+ADDONS = {"storage.provisioner", "metrics.server", "monitoring.prometheus"}
+ADDONS |= {"monitoring.alertmanager", "monitoring.grafana"}
 
 Case = tuple[str, str, Callable[[Platform], object], str]
 
@@ -273,6 +278,7 @@ def test_each_sickness_is_the_first_finding_with_its_remedy(
 
 def test_every_check_that_can_find_something_has_a_case() -> None:
     tried = {case[0] for case in CASES}
+    tried |= ADDONS
     tried |= {"kubelet.config", "etcd.quorum", "api.none", "node.pressure", "metallb.pool", "ingress.address"}
     tried |= {
         "lb.vip",
@@ -413,6 +419,41 @@ class TestThoseThatNeedMoreWords:
         sick.of_kubelet("w1", "endpoint", "verify error:num=10:certificate has expired")
         assert (sick.only.check, sick.only.host) == ("cert.expiry", "m3")
         assert [f.check for f in sick.only.follows] == ["api.lb"]
+
+
+class TestWhatIsSwitchedOn:
+    """Asked where cluster.yaml switches it on, and nowhere else."""
+
+    ON: ClassVar[dict[str, object]] = {
+        "storage": {"class": "local-path"},
+        "metrics": {"enabled": True},
+        "monitoring": {"enabled": True},
+    }
+
+    def platform(self, *down: str) -> Platform:
+        made = Platform(cluster=cluster_of(**self.ON))
+        for check in CHECKS:
+            if check.id in ADDONS:
+                (probe,) = check.api(made.cluster)
+                made.api[probe] = deployment(0, 1) if check.id in down else deployment(1, 1)
+        return made
+
+    def test_all_of_it_runs_and_nothing_is_said(self) -> None:
+        assert self.platform().findings == ()
+        assert not {s.check for s in self.platform().diagnosis().skipped} & ADDONS
+
+    @pytest.mark.parametrize("check", sorted(ADDONS))
+    def test_what_does_not_run_is_told(self, check: str) -> None:
+        assert self.platform(check).only.check == check
+
+    def test_what_was_deleted_is_made_again_by_its_command(self) -> None:
+        made = self.platform()
+        made.api = {p_: (ABSENT if getattr(p_, "name", "") == "grafana" else a) for p_, a in made.api.items()}
+        assert made.only.finding.remedy == "mlops-infra monitoring apply"
+
+    def test_what_is_off_is_not_asked_of_the_api(self) -> None:
+        off = cluster_of()
+        assert [c.id for c in CHECKS if c.id in ADDONS and c.api(off)] == []
 
 
 class TestTheOtherWay:
