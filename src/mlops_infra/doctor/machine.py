@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlops_infra.core import Probe
-from mlops_infra.doctor.check import EVERYBODY, NODES, OK, Check, Finding, Severity, Skipped, Verdict, on_host
+from mlops_infra.doctor.check import EVERYBODY, NODES, OK, Check, Finding, Severity, Verdict, on_host
 from mlops_infra.doctor.probes import MACHINE, SYSTEM, said
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
@@ -93,17 +93,17 @@ def _resolver(view: View, host: str) -> Verdict:
     )
 
 
-def _cgroup(view: View, host: str) -> Verdict:
-    system = view.facts(host).value(SYSTEM)
-    if system is None:
-        return Skipped("the system was not told")
-    if system.cgroup_version != 1:
+def _cgroup(view: View, _: str) -> Verdict:
+    systems = {host.name: view.facts(host.name).value(SYSTEM) for host in view.cluster.nodes}
+    old = [name for name, system in systems.items() if system is not None and system.cgroup_version == 1]
+    if not old:
         return OK
     return Finding(
-        "it runs with cgroup v1",
+        f"{', '.join(old)}: cgroup v1 is in use, which Kubernetes 1.35 and later refuse",
         "",
-        "the kernel was started with systemd.unified_cgroup_hierarchy=0, or is an old one; Kubernetes 1.35 needs v2",
-        on_host(host, "grep -r unified_cgroup_hierarchy /etc/default/grub /proc/cmdline"),
+        "the kernel was started with systemd.unified_cgroup_hierarchy=0, or is an old one",
+        on_host(old[0], "grep -r unified_cgroup_hierarchy /etc/default/grub /proc/cmdline"),
+        hosts=tuple(old),
     )
 
 
@@ -185,9 +185,10 @@ MACHINE_CHECKS: tuple[Check, ...] = (
         "Does the kernel use cgroup v2?",
         Severity.WARNING,
         _cgroup,
-        "The kubelet's support of cgroup v1 is in maintenance since 1.31 and ends with 1.35.",
-        roles=NODES,
-        needs=_needs,
+        "The kubelet's support of cgroup v1 is in maintenance since 1.31 and ends with 1.35. Standing advice: until "
+        "then everything works.",
+        scope="cluster",
+        advice=True,
     ),
     Check(
         "host.resolver",

@@ -242,7 +242,6 @@ CASES: list[Case] = [
     ("host.conntrack", "w1", lambda s: s.say("w1", p.MACHINE, "conntrack", "800 1000"), "nf_conntrack_max=2000"),
     ("host.dpkg", "w1", lambda s: s.say("w1", p.MACHINE, "dpkg", "/var/lib/dpkg/updates/0001"), "dpkg --configure -a"),
     ("host.resolver", "w1", lambda s: s.say("w1", p.MACHINE, "stub", "127.0.0.53"), "resolv.conf"),
-    ("host.cgroup", "w1", lambda s: system(s, "w1", cgroup_version=1), "unified_cgroup_hierarchy"),
     ("host.unique", "", lambda s: system(s, "w2", machine_id="id4"), "systemd-machine-id-setup"),
     ("pki.keys", "m2", lambda s: s.of_master("m2", "open", "/etc/kubernetes/pki/ca.key"), "chmod 600 /etc/kubernetes"),
     ("etcd.version", "", lambda s: s.of_master("m2", "status", status_line(version="3.5.9")), "up --limit m2"),
@@ -287,6 +286,7 @@ def test_every_check_that_can_find_something_has_a_case() -> None:
         "backup.none",
         "backup.key",
         "version.eol",
+        "host.cgroup",
         "lb.single",
         "exposure.metrics",
     }
@@ -497,6 +497,13 @@ class TestTheOtherWay:
         sick.api[PODS_LISTED] = (pod("p", deleted=60),)
         assert sick.only.check == "host.ssh"
         assert "pods.terminating" in {f.check for f in sick.only.follows}
+
+    def test_cgroup_v1_is_advice_that_names_the_hosts(self, sick: Platform) -> None:
+        assert "host.cgroup" not in {a.check for a in sick.diagnosis().advice}
+        system(sick, "w1", cgroup_version=1)
+        (one,) = (a for a in sick.diagnosis().advice if a.check == "host.cgroup")
+        assert "w1: cgroup v1" in one.finding.brief
+        assert "unified_cgroup_hierarchy" in one.finding.remedy
 
     def test_a_reboot_that_waits_is_advice_that_names_the_hosts(self, sick: Platform) -> None:
         sick.say("w1", p.MACHINE, "reboot", "yes")
