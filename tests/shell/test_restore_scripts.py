@@ -97,7 +97,7 @@ def test_the_old_data_is_kept_and_the_new_takes_its_place(host: Sandbox) -> None
     assert " etcdctl snapshot restore /in/snapshot.db --name m1 " in asked
     assert "m1=https://10.0.0.1:2380,m2=https://10.0.0.2:2380,m3=https://10.0.0.3:2380" in asked
     assert f"--initial-cluster-token {TOKEN}" in asked
-    assert asked.endswith("--bump-revision 1000000000 --mark-compacted")
+    assert asked.endswith("--bump-revision 189486245000 --mark-compacted")
     run(host, RESTORE.etcd(M1))
     assert host.run("ls /etc/kubernetes/manifests") == "etcd.yaml\n"
     run(host, RESTORE.api(M1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +50,8 @@ class Standing:
     """KiB by directory."""
     begun: tuple[Begun, ...] = ()
     member: EtcdMember | None = None
+    etcd: str = ""
+    """The id of the etcd cluster that its member is of. Members that lost their data each begin one of their own."""
 
     @property
     def is_bare(self) -> bool:
@@ -85,7 +88,15 @@ def standing_of(host: str, said: bytes) -> Standing:
         free=free,
         begun=tuple(begun),
         member=read_member(host, words.get("status", "").encode()),
+        etcd=_cluster_id(words.get("status", "")),
     )
+
+
+def _cluster_id(status: str) -> str:
+    try:
+        return str(json.loads(status)[0]["Status"]["header"]["cluster_id"])
+    except (ValueError, KeyError, IndexError, TypeError):
+        return ""
 
 
 def look(context: SiteContext, transport: Transport) -> tuple[dict[str, Standing], dict[str, Session]]:
@@ -156,7 +167,7 @@ def judge(
             remedy="A bundle of the cluster that is there (`mlops-infra backup list`). To give these hosts up for the "
             "bundle's cluster: kubeadm reset --force on each, then restore.",
         )
-    alive = [n for n in masters if (member := seen[n].member) is not None and member.is_healthy]
+    alive = _together([n for n in masters if (member := seen[n].member) is not None and member.is_healthy], seen)
     has_majority = len(masters) > len(alive) > len(masters) // 2
     if has_majority and not roll_back and not _any_begun(seen, masters):
         gone = ", ".join(n for n in masters if n not in alive)
@@ -178,6 +189,13 @@ def judge(
                 remedy=f"mlops-infra hosts exec --limit {name} -- df -h   then run again: nothing was changed.",
             )  # fmt: skip
     return tuple(n for n in masters if not seen[n].is_whole_master(ca))
+
+
+def _together(healthy: Sequence[str], seen: Mapping[str, Standing]) -> list[str]:
+    """The most of them that are of one etcd cluster."""
+    ids = [seen[n].etcd for n in healthy]
+    most = max(ids, key=ids.count, default="")
+    return [n for n in healthy if seen[n].etcd == most]
 
 
 def _any_begun(seen: Mapping[str, Standing], masters: Sequence[str]) -> bool:

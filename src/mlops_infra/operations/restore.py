@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from shlex import quote
 
 from mlops_infra.core import (
@@ -25,12 +26,14 @@ from mlops_infra.core import (
 from mlops_infra.operations.evidence import evidence
 from mlops_infra.render import render
 
-__all__ = ["BUMP", "STATE", "Master", "Restore", "keys_script", "rejoined", "restore_look_script"]
+__all__ = ["STATE", "Master", "Restore", "keys_script", "rejoined", "restore_look_script"]
 
 STATE = "/var/lib/mlops-infra/restore"
 DATA = "/var/lib/etcd"
-BUMP = 1_000_000_000
+LEAST_BUMP = 1_000_000_000
 """What etcd's documentation advises: more than could have been written since the snapshot (etcd#16028)."""
+_BUMP_EPOCH = 1_577_836_800
+_BUMP_RATE = 1000
 _CONFIG = "/run/mlops-infra/restore-init.yaml"
 
 
@@ -66,6 +69,16 @@ class Restore:
     def work(self) -> str:
         return f"{STATE}/{self.token}"
 
+    @property
+    def bump(self) -> int:
+        """How far revisions jump: by the time of this restore, a thousand a second since 2020.
+
+        Of two restores of one snapshot the later must come out higher: with the same jump, a client that has seen the
+        first cluster go on would ask the second one for a revision that is still to come, and wait for it unaware.
+        """
+        begun = datetime.strptime(self.token[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return max(LEAST_BUMP, (int(begun.timestamp()) - _BUMP_EPOCH) * _BUMP_RATE)
+
     def stop(self, master: Master) -> Operation:
         """API server, controllers, scheduler and etcd of this master end."""
         return self._operation("stopped", f"stop the control plane of {master.name}", "restore-stop", deadline=300)
@@ -88,7 +101,7 @@ class Restore:
         """The snapshot's data is this member's."""
         return self._operation(
             "data", f"restore etcd's data on {master.name}", "restore-data", deadline=1800,
-            node=quote(master.name), peer=quote(master.peer), token=self.token, sha256=self.sha256, bump=BUMP,
+            node=quote(master.name), peer=quote(master.peer), token=self.token, sha256=self.sha256, bump=self.bump,
             cluster=quote(",".join(f"{m.name}={m.peer}" for m in self.masters)), data=DATA,
             version=self.version, minor=".".join(self.version.split(".")[:2]),
         )  # fmt: skip

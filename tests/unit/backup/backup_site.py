@@ -75,9 +75,10 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def status(member: int, leader: int = 1, index: int = 1000, errors: tuple[str, ...] = ()) -> bytes:
+def status(member: int, leader: int = 1, index: int = 1000, errors: tuple[str, ...] = (), cluster: int = 7) -> bytes:
     """`etcdctl endpoint status -w json`."""
-    said = {"header": {"member_id": member, "revision": 5}, "version": "3.5.15", "dbSize": 4096, "leader": leader,
+    header = {"member_id": member, "cluster_id": cluster, "revision": 5}
+    said = {"header": header, "version": "3.5.15", "dbSize": 4096, "leader": leader,
             "raftIndex": index, **({"errors": list(errors)} if errors else {})}  # fmt: skip
     return json.dumps([{"Endpoint": "x", "Status": said}]).encode()
 

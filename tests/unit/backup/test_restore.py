@@ -21,7 +21,7 @@ from mlops_infra.app.context import SiteContext
 from mlops_infra.core import ABSENT, Facts, OperationState, Stat, StatFact
 from mlops_infra.errors import InfraError, UnreachableError, UsageError
 from mlops_infra.model.site import Site
-from mlops_infra.operations.restore import STATE
+from mlops_infra.operations.restore import STATE, Restore
 from mlops_infra.testing import FakeTransport
 from mlops_infra.testing.transport import FakeSession, local_shell
 from mlops_infra.transport.errors import TimedOut
@@ -118,8 +118,9 @@ def test_a_single_lost_member_is_no_restore_unless_a_way_back_is_meant(context: 
     assert planned(context, hosts, roll_back=True).rebuilt == ()
 
 
-def test_one_member_that_began_anew_is_no_majority(context: SiteContext, hosts: Hosts) -> None:
-    hosts.lives("m1")
+def test_members_that_began_anew_each_for_itself_are_no_majority(context: SiteContext, hosts: Hosts) -> None:
+    for nth, name in enumerate(("m1", "m2"), start=1):
+        hosts.said[name] += f"status {status(nth, nth, cluster=nth).decode()}\n"
     assert planned(context, hosts).rebuilt == ()
 
 
@@ -169,14 +170,18 @@ def test_a_full_disk_is_seen_before_anything_is_stopped(context: SiteContext, ho
 
 def test_a_restore_that_was_cut_off_goes_on_with_its_token(context: SiteContext, hosts: Hosts) -> None:
     digest = hashlib.sha256(sealed(context).read_bytes()).hexdigest()
-    hosts.said["m1"] = f"answered yes\nkubelet yes\nca {CA}\nkey yes\nheld yes\nrestore t-1 {digest} finished\n"
-    hosts.said["m2"] = f"answered yes\nkubelet yes\nca {CA}\nkey yes\nheld yes\nrestore t-1 {digest} begun\n"
+    hosts.said["m1"] = (
+        f"answered yes\nkubelet yes\nca {CA}\nkey yes\nheld yes\nrestore 20260102T000000Z-t {digest} finished\n"
+    )
+    hosts.said["m2"] = (
+        f"answered yes\nkubelet yes\nca {CA}\nkey yes\nheld yes\nrestore 20260102T000000Z-t {digest} begun\n"
+    )
     path, keys = context.site.config.parent / "bundle.tar.age", identities([key_path(context.site)])
     plan = plan_restore(context, hosts.transport(), path, keys, Steps(lambda step: None))
-    assert (plan.token, plan.resumes) == ("t-1", True)
+    assert (plan.token, plan.resumes) == ("20260102T000000Z-t", True)
     hosts.said["m2"] = hosts.said["m2"].replace("begun", "finished")
     anew = plan_restore(context, hosts.transport(), path, keys, Steps(lambda step: None))
-    assert anew.token != "t-1" and not anew.resumes
+    assert anew.token != "20260102T000000Z-t" and not anew.resumes
 
 
 def test_a_bare_master_gets_what_all_masters_share_and_nothing_of_one_host(context: SiteContext, hosts: Hosts) -> None:
@@ -214,6 +219,12 @@ def test_a_mark_on_the_host_says_that_a_step_is_done(context: SiteContext, hosts
     there = Facts({mark: StatFact("file", 0o600, "root", "root", 0)})
     assert stop.standing(there).state is OperationState.DONE
     assert stop.standing(Facts()).state is OperationState.UNKNOWN
+
+
+def test_of_two_restores_of_one_snapshot_the_later_has_the_higher_revisions() -> None:
+    first, second = (Restore(f"2026010{day}T000000Z-abc", (), "3.5.15", "") for day in (1, 2))
+    assert second.bump - first.bump == 86_400_000
+    assert first.bump > 1_000_000_000
 
 
 def test_no_secret_of_the_bundle_is_in_a_script(context: SiteContext, hosts: Hosts) -> None:
