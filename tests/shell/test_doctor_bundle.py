@@ -129,6 +129,6 @@ def test_an_answer_ends_where_its_room_ends(host: Sandbox, tmp_path: Path) -> No
     host.run("d=/var/log/pods/kube-system_x_u/x; mkdir -p $d; yes 'a long line' | head -n 100000 >$d/0.log")
     transport = FakeTransport({"m1": host.exchange})
     target = {"m1": Target("m1", "192.0.2.1")}
-    small = use.collect(platform(tmp_path), transport, target, use.Bounds(60, 40_000), Scrubber())
-    assert small.size <= 20_000
+    small = use.collect(platform(tmp_path), transport, target, use.Bounds(60, 16_000), Scrubber())
+    assert small.size <= 8_000
     assert small.cut == ["hosts/m1"]
