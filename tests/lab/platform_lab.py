@@ -30,10 +30,6 @@ def wait_for(what: Callable[[], bool], timeout: float = 120, every: float = 0.5)
         time.sleep(every)
 
 
-def _heed_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @dataclass(frozen=True)
 class PlatformLab:
     """The command line with a cluster.yaml and a lab of its own; every call is a process, as a user's would be."""
@@ -51,15 +47,14 @@ class PlatformLab:
         return {**inherited, **named, "NO_COLOR": "1"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        # A suite that was started in the background ignores SIGINT, and its children would too; a user's do not.
         return subprocess.Popen(
-            [sys.executable, "-c", MAIN, *arguments],
+            ["env", "--default-signal=INT", sys.executable, "-c", MAIN, *arguments],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A suite that was started in the background ignores SIGINT, and its children would too; a user's do not.
-            preexec_fn=_heed_ctrl_c,
         )
 
     def run(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:

@@ -101,7 +101,7 @@ def host_script(cluster: Cluster, host: Host, mark: str, *, minutes: int, limit:
     else:
         parts += [*_NODE, ("doctor", 25, scripts.machine() + scripts.kubelet(cluster))]
     if role == "master":
-        # The pods' logs are a part of their own: behind a word of ours the scrubber cannot see what their lines belong to.
+        # Pods' logs are a part of their own: behind a word of ours the scrubber cannot see what a line belongs to.
         asked = f"{{\n{scripts.control_plane(host)}\n}} | grep -v '^etcd-log'"
         parts += [*_MASTER, ("doctor-control-plane", 30, asked)]
     parts += list(_journal(role, minutes))
