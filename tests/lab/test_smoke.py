@@ -46,6 +46,7 @@ def test_the_full_half_gets_known_answers_and_skips_what_the_platform_does_not_h
     wait_for(lambda: left(platform) == "", 60, 2)
 
 
+@pytest.mark.long
 def test_a_filtered_pod_network_is_named(platform: PlatformLab) -> None:
     """VXLAN is dropped on one worker, as a firewall would."""
     rule = "OUTPUT -p udp --dport 8472 -j DROP"
@@ -60,6 +61,7 @@ def test_a_filtered_pod_network_is_named(platform: PlatformLab) -> None:
     wait_for(lambda: results(smoke(platform))["pods"] == "ok", 60, 2)
 
 
+@pytest.mark.long
 def test_no_coredns_fails_with_dns_named(platform: PlatformLab) -> None:
     """The Service of CoreDNS leads nowhere."""
     patch = "-n kube-system patch service kube-dns --type merge -p"
