@@ -70,10 +70,17 @@ class PlatformLab:
     def __call__(self, *arguments: str, rc: int = 0, timeout: float = 600) -> str:
         """Standard output; the exit code is asserted."""
         done = self.run(*arguments, timeout=timeout)
-        assert done.returncode == rc, (
-            f"{arguments}: exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        )
+        assert done.returncode == rc, f"{arguments}: exit {done.returncode}\n{self._told(done)}"
         return done.stdout
+
+    def _told(self, done: subprocess.CompletedProcess[str]) -> str:
+        """What went wrong, before everything else that was printed: a log that is cut keeps its beginning."""
+        told = [done.stderr[-3000:]]
+        if done.stdout.startswith("{"):
+            answer = json.loads(done.stdout)
+            told += [json.dumps(r) for r in answer.get("results", ()) if r["outcome"] not in ("ok", "changed")]
+            told += [json.dumps(c) for c in (answer.get("smoke") or {}).get("checks", ()) if c["result"] != "ok"]
+        return "\n".join([*told, done.stdout[-1500:]])
 
     def json(self, *arguments: str, rc: int = 0, timeout: float = 600) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self("--lab", "--json", *arguments, rc=rc, timeout=timeout))

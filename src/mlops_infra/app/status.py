@@ -86,6 +86,9 @@ class Status:
     kubeconfig: str | None = None
     stats_user: str = ""
     stats_password_in: str = ""
+    grafana_url: str = ""
+    """The node port, which is there with and without LoadBalancer addresses; empty where monitoring is off."""
+    prometheus_url: str = ""
     problems: tuple[HostProblem, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -119,6 +122,8 @@ def status_of(cluster: Cluster, seen: Observation, site: Site, notes: tuple[str,
         kubeconfig=str(site.kubeconfig) if site.kubeconfig.is_file() else None,
         stats_user=cluster.lb.stats.user if cluster.hosts.lb else "",
         stats_password_in=_password_place(cluster, site) if cluster.hosts.lb else "",
+        grafana_url=_page(cluster, cluster.monitoring.grafana.node_port),
+        prometheus_url=_page(cluster, cluster.monitoring.prometheus.node_port),
         problems=seen.problems,
         notes=(*notes, *_open_doors(cluster)),
     )
@@ -169,6 +174,11 @@ def _is_member(facts: Facts) -> bool | None:
     if isinstance(answer, StatFact):
         return True
     return False if isinstance(answer, Absent) else None
+
+
+def _page(cluster: Cluster, node_port: int) -> str:
+    first = (cluster.hosts.workers or cluster.hosts.masters)[0]
+    return f"http://{first.node_address}:{node_port}" if cluster.monitoring.enabled else ""
 
 
 def _password_place(cluster: Cluster, site: Site) -> str:

@@ -8,6 +8,6 @@ __all__ = ["Metrics"]
 
 
 class Metrics(Noun):
-    enabled: bool = False
+    enabled: bool = True
     """metrics-server, which trusts the kubelets' serving certificates by the cluster's CA. False: taken away where this
     program installed it."""

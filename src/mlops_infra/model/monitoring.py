@@ -60,7 +60,7 @@ class Grafana(Noun):
 
 
 class Monitoring(Noun):
-    enabled: bool = False
+    enabled: bool = True
     """False: not installed, and taken away, samples included, where this program installed it."""
     allow_from: tuple[Cidr, ...] = ()
     """Networks that may use the LoadBalancer addresses of Prometheus, Grafana and Alertmanager; empty:

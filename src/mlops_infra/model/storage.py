@@ -15,7 +15,7 @@ class Storage(Noun):
     """`local-path` is a directory on the node that the pod was first given: the pod cannot move to another node, the
     size that was claimed is not enforced, and the data dies with the disk."""
 
-    class_name: DnsName = Field(default="none", alias="class")
+    class_name: DnsName = Field(default=LOCAL_PATH, alias="class")
     """`local-path`: installed here, and the default class. `none`: nothing, and what this program installed is taken
     away once no volume of it is left. Anything else is a class that you bring; our own volumes are claimed of it."""
     path: str = Field(default="/var/lib/mlops-infra/volumes", pattern=r"^/[A-Za-z0-9._/-]+$")

@@ -46,6 +46,9 @@ def status_text(status: Status, style: Style, parts: Iterable[str] = PARTS, role
             lines.append(
                 f"statistics {balancer.stats_url}  user {status.stats_user}, password in {status.stats_password_in}"
             )
+        if status.grafana_url:
+            lines.append(f"grafana    {status.grafana_url}  user and password: `mlops-infra monitoring password`")
+            lines.append(f"prometheus {status.prometheus_url}")
     lines += problems_text(status.problems, style)
     if wanted == set(PARTS):
         lines += [f"{style.note('note:')} {note}" for note in status.notes]

@@ -19,6 +19,7 @@ from mlops_infra.core import ABSENT, API, CommandFact, Facts, HostProblem, StatF
 from mlops_infra.doctor.probes import parse_backends
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.monitoring import Monitoring
 from mlops_infra.model.site import Site
 from mlops_infra.ui.console import Style
 from mlops_infra.ui.report import status_text
@@ -110,6 +111,14 @@ def test_the_password_of_the_statistics_is_never_shown_only_its_place(cluster: C
     shown = status_text(status_of(cluster, seen(), site), Style())
     assert f"password in {site.secrets / 'lb-stats'}" in shown
     assert "hunter2" not in shown
+
+
+def test_where_grafana_is_and_who_tells_its_password(cluster: Cluster, site: Site) -> None:
+    shown = status_text(status_of(cluster, seen(), site), Style())
+    assert "grafana    http://10.0.0.11:30300  user and password: `mlops-infra monitoring password`" in shown
+    assert "prometheus http://10.0.0.11:30900" in shown
+    without = cluster.model_copy(update={"monitoring": Monitoring(enabled=False)})
+    assert ":30300" not in status_text(status_of(without, seen(), site), Style())
 
 
 def test_the_report_names_who_is_down_and_what_is_an_orphan(cluster: Cluster, site: Site) -> None:

@@ -56,11 +56,15 @@ def test_a_bundle_is_made_encrypted_private_and_whole(context: SiteContext, host
     assert done.exit_code is ExitCode.DONE
 
 
-def test_it_costs_one_exchange_a_host_and_one_more_on_the_chosen_master(context: SiteContext, hosts: Hosts) -> None:
+@pytest.mark.parametrize(("monitoring", "more"), [(True, 2), (False, 1)])
+def test_it_costs_one_exchange_a_host_and_on_the_chosen_master_the_snapshot_and_the_mark_for_monitoring(
+    tmp_path: Path, hosts: Hosts, monitoring: bool, more: int
+) -> None:
+    context = open_demo(tmp_path, f"monitoring: {{enabled: {str(monitoring).lower()}}}\n")
     transport = hosts.transport()
     done = take_backup(context, transport, Steps(lambda _: None), now=NOW)
-    assert transport.channels[done.host] == 2
-    assert sum(transport.channels.values()) <= 5
+    assert transport.channels[done.host] == 1 + more
+    assert sum(transport.channels.values()) <= 4 + more
 
 
 def test_a_follower_is_preferred_and_a_master_can_be_named(context: SiteContext, hosts: Hosts) -> None:

@@ -210,7 +210,7 @@ def test_a_parts_status_in_json_has_the_documented_shape(
     assert cli.run(["lb", "status", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {
         *("cluster", "endpoint", "endpoint_address", "versions", "nodes", "lb", "etcd", "orphans"),
-        *("kubeconfig", "stats_user", "stats_password_in", "problems", "notes"),
+        *("kubeconfig", "stats_user", "stats_password_in", "grafana_url", "prometheus_url", "problems", "notes"),
     }
 
 

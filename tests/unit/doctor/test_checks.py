@@ -452,7 +452,7 @@ class TestWhatIsSwitchedOn:
         assert made.only.finding.remedy == "mlops-infra monitoring apply"
 
     def test_what_is_off_is_not_asked_of_the_api(self) -> None:
-        off = cluster_of()
+        off = cluster_of(storage={"class": "none"}, metrics={"enabled": False}, monitoring={"enabled": False})
         assert [c.id for c in CHECKS if c.id in ADDONS and c.api(off)] == []
 
 

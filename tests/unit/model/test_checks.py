@@ -51,10 +51,11 @@ def warnings(text: str, today: date = TODAY) -> str:
 
 
 NEW = {"kubernetes": "1.37.1", "containerd": "2.3.2"}
+TOLD = {"receivers": [{"name": "team", "webhook": {"url": "http://10.0.9.9/alerts"}}]}
 
 
 def test_a_sound_platform_of_supported_versions_has_neither_problem_nor_warning() -> None:
-    assert warnings(document(versions=NEW, ingress={"controller": "none"})) == ""
+    assert warnings(document(versions=NEW, ingress={"controller": "none"}, monitoring=TOLD)) == ""
 
 
 def test_two_masters_are_refused_and_four_are_warned_about() -> None:
@@ -185,7 +186,8 @@ def test_a_host_name_that_kubernetes_would_refuse_is_refused(name: str) -> None:
 
 
 def test_end_of_life_is_a_warning_with_its_date_from_the_day_after() -> None:
-    text = document(versions={"kubernetes": "1.35.9", "containerd": "2.3.2"}, ingress={"controller": "none"})
+    versions = {"kubernetes": "1.35.9", "containerd": "2.3.2"}
+    text = document(versions=versions, ingress={"controller": "none"}, monitoring=TOLD)
     assert warnings(text, date(2027, 2, 28)) == ""
     assert "Kubernetes 1.35 is past its end of life since 2027-02-28" in warnings(text, date(2027, 3, 1))
 
