@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +91,7 @@ class FakePlatform:
             of = Facts({question: CommandFact(0, self.said) for question in more.get("lb-1", ())})
             return SimpleNamespace(api=self.facts, of=lambda host: of)
 
-        return SimpleNamespace(observe=observe, close=lambda: None)
+        return nullcontext(SimpleNamespace(observe=observe))
 
 
 NODES = f"net 10.0.0.2/24\nown 10.0.0.2 02:00:00:00:00:02\narp 10.0.0.21 {W1}\narp 10.0.0.22 {W2}\n"
