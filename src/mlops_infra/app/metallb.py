@@ -126,7 +126,7 @@ def wait_until_answered(
             state = _asked(engine)
             ports = [(a, s.ports[0]) for s in state.services for a in s.addresses if s.ports]
             found = _heard(engine, cluster, _who_announces(cluster, state, ports))
-            silent = [said for s in state.services if (said := _silence(s, state, found))]
+            silent = [why for s in state.services if (why := _silence(s, state, found))]
             if not silent:
                 return _as_heard(cluster, state, found)
             if time.monotonic() > end:
