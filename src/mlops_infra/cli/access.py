@@ -57,15 +57,9 @@ def kubeconfig(
 def list_(ctx: typer.Context) -> int:
     """Show who has access, until when, and what of it can be taken back before."""
     from mlops_infra.app.access import look  # noqa: PLC0415
-    from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.ui.access import register_shape, register_text  # noqa: PLC0415
 
-    options = options_of(ctx)
-    out = flow.output_of(options)
-    with open_platform(flow.asked_of(options), emit=flow.Relay(), ask_sudo_password=flow.asker(out)) as platform:
-        register = look(platform)
-    out.text(register_text(register, out.style))
-    out.answer(register_shape(register))
+    flow.show(options_of(ctx), look, register_text, register_shape)
     return ExitCode.DONE
 
 
