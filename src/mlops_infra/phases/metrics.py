@@ -19,6 +19,7 @@ from mlops_infra.phases.objects import (
     container,
     deployment,
     metadata,
+    pod_security,
     port,
     role_binding,
     rule,
@@ -92,11 +93,7 @@ def _deployment(cluster: Cluster) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "serviceAccountName": _SERVER,
         "priorityClassName": "system-cluster-critical",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(1000),
         "containers": [
             container(
                 _SERVER,

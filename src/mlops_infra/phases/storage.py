@@ -12,6 +12,7 @@ from mlops_infra.model.storage import LOCAL_PATH
 from mlops_infra.phases.addons import addon_phase, moves_soon
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.objects import (
+    NOBODY,
     account,
     cluster_role,
     cluster_role_binding,
@@ -126,7 +127,7 @@ def _deployment(cluster: Cluster, config: str) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "serviceAccountName": _PROVISIONER,
         "priorityClassName": "system-cluster-critical",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534},
+        "securityContext": {"runAsNonRoot": True, "runAsUser": NOBODY},
         "containers": [
             container(
                 _PROVISIONER,
