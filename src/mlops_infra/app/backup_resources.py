@@ -23,6 +23,7 @@ from mlops_infra.app.backup_store import directory_of, staged
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.reach import targets
+from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError, UnreachableError, UsageError
 from mlops_infra.model.hosts import Host
 from mlops_infra.operations.etcd_snapshot import LOOK_COMMAND
@@ -138,8 +139,7 @@ def fetch(context: SiteContext, transport: Transport) -> tuple[Host, Session, Du
 
 
 def _server(host: Host) -> str:
-    address = host.node_address
-    return f"https://{f'[{address}]' if ':' in address else address}:{MASTER_PORT}"
+    return https_url(host.node_address, MASTER_PORT)
 
 
 def _packed(dump: Dump, cluster: str, host: str, now: datetime) -> bytes:

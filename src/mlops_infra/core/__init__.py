@@ -1,5 +1,6 @@
 """The vocabulary of the engine: values only, no I/O."""
 
+from mlops_infra.core.address import bracketed, https_url
 from mlops_infra.core.change import Action, Change, Handler, Kind, PutFile, Resource, Shell
 from mlops_infra.core.event import Emit, Event, EventKind, Outcome, StepResult
 from mlops_infra.core.facts import ABSENT, UNKNOWN, Absent, Facts, Unknown, Unreadable
@@ -85,4 +86,6 @@ __all__ = [
     "UnitFact",
     "Unknown",
     "Unreadable",
+    "bracketed",
+    "https_url",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from shlex import quote
 
+from mlops_infra.core import https_url
 from mlops_infra.doctor import scripts
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
@@ -142,10 +143,9 @@ _API = (
 
 def api_script(host: Host, mark: str, *, limit: int) -> str:
     """For one master, through its own API server. Names of Secrets and ConfigMaps, never what is in them."""
-    address = f"[{host.node_address}]" if ":" in host.node_address else host.node_address
     kubectl = (
         "timeout -k 1 8 kubectl --kubeconfig /etc/kubernetes/admin.conf "
-        f"--server=https://{address}:{MASTER_PORT} --request-timeout=6s"
+        f"--server={https_url(host.node_address, MASTER_PORT)} --request-timeout=6s"
     )
     text = _PRELUDE % {"lines": _LINES * 4, "width": _WIDTH}
     text += "".join(_section(name, 9, f"{kubectl} {words}") for name, words in _API)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from mlops_infra.core import Emit, Event, EventKind, Facts, HostProblem, Probe, Unknown
+from mlops_infra.core import Emit, Event, EventKind, Facts, HostProblem, Probe, Unknown, https_url
 from mlops_infra.engine.errors import LockedOut
 from mlops_infra.engine.observation import ADMIN_KUBECONFIG, Observation, Questions, known
 from mlops_infra.engine.observe import ApiEndpoint
@@ -34,8 +34,7 @@ class Master:
 
     @property
     def endpoint(self) -> ApiEndpoint:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return ApiEndpoint(server=f"https://{host}:{self.port}")
+        return ApiEndpoint(server=https_url(self.address, self.port))
 
 
 def problem_of(error: InfraError, host: str) -> HostProblem:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
+from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError
 from mlops_infra.render import render
 
@@ -113,11 +114,10 @@ def choose(members: Iterable[EtcdMember]) -> EtcdMember | None:
 
 def snapshot_script(*, node: str, address: str, cluster: str, tool: str) -> str:
     """What `SNAPSHOT_COMMAND` runs, and the timer of a master: its one argument is a directory of its own."""
-    server = f"https://{f'[{address}]' if ':' in address else address}:6443"
     return render(
         "backup/snapshot.sh.j2",
-        node=quote(node), server=quote(server), cluster=quote(cluster), tool=quote(tool), paths=MASTER_PATHS,
-        deadline=900,
+        node=quote(node), server=quote(https_url(address, 6443)), cluster=quote(cluster), tool=quote(tool),
+        paths=MASTER_PATHS, deadline=900,
     )  # fmt: skip
 
 
