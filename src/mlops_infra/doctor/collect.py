@@ -6,6 +6,7 @@ things is taken out at home (`doctor.scrub`). Command lines of processes are not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from shlex import quote
 
@@ -102,9 +103,7 @@ def host_script(cluster: Cluster, host: Host, mark: str, *, minutes: int, limit:
     else:
         parts += [*_NODE, ("doctor", 25, scripts.machine() + scripts.kubelet(cluster))]
     if role == "master":
-        # Pods' logs are a part of their own: behind a word of ours the scrubber cannot see what a line belongs to.
-        asked = f"{{\n{scripts.control_plane(host)}\n}} | grep -v '^etcd-log'"
-        parts += [*_MASTER, ("doctor-control-plane", 30, asked)]
+        parts += [*_MASTER, ("doctor-control-plane", 30, scripts.control_plane(host))]
     parts += list(_journal(role, minutes))
     bounds = {"lines": _LINES, "width": _WIDTH}
     text = _PRELUDE % bounds + "".join(_section(*part) for part in parts)
@@ -153,18 +152,28 @@ def api_script(host: Host, mark: str, *, limit: int) -> str:
     return f"mark={quote(mark)}\n{alive}\n{_bounded(text, limit)}"
 
 
+_QUOTED_LOG = re.compile(r"(?m)^[\w-]+-log\t.*\n?")
+
+
 def _bounded(text: str, limit: int) -> str:
     return f"{{\n{text}\nprintf '\\n%s end\\n' \"$mark\"\n}} 2>/dev/null | head -c {limit}\n"
 
 
 def sections(text: str, mark: str) -> tuple[dict[str, str], bool]:
-    """Name → text of what a script said, empty ones left out; and whether it came to its end."""
+    """Name → text of what a script said, empty ones left out; and whether it came to its end.
+
+    What the doctor's own questions quote of logs is not kept: logs are parts of their own, and behind a key of ours the
+    scrubber cannot see what a line belongs to.
+    """
     found: dict[str, str] = {}
     whole = False
     for part in f"\n{text}".split(f"\n{mark} ")[1:]:
         name, _, body = part.partition("\n")
         if name == "end":
             whole = True
-        elif body.strip():
+            continue
+        if name.startswith("doctor"):
+            body = _QUOTED_LOG.sub("", body)
+        if body.strip():
             found[name] = found.get(name, "") + body.strip("\n") + "\n"
     return found, whole
