@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import typer
 
 from mlops_infra.cli import flow
@@ -63,11 +65,8 @@ def test(ctx: typer.Context) -> int:
     options = options_of(ctx)
     out = flow.output_of(options)
     context = open_site(options.config, options.lab)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         done = run_alert_test(context, transport, lambda text: out.aside(f"· {text}"))
-    finally:
-        transport.close()
     out.text(alert_test_text(done, out.style))
     out.answer(alert_test_shape(done))
     return done.exit_code
