@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gzip
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +25,7 @@ from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError, UnreachableError, UsageError
 from mlops_infra.model.hosts import Host
 from mlops_infra.operations.etcd_snapshot import LOOK_COMMAND
+from mlops_infra.operations.packed import tar_of
 from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.render import render
 from mlops_infra.transport import Session, Transport
@@ -154,16 +153,8 @@ def _packed(dump: Dump, cluster: str, host: str, now: datetime) -> bytes:
         "objects": [{**_fields(one.reference), "derived": one.derived, "path": path_of(one)} for one in dump.objects],
         "failed": list(dump.failed),
     }
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, content in [
-            (_MANIFEST, json.dumps(manifest).encode()),
-            *((path_of(one), yaml_of(one)) for one in dump.objects),
-        ]:
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(now.timestamp())
-            tar.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
+    files = {path_of(one): yaml_of(one) for one in dump.objects}
+    return tar_of({_MANIFEST: json.dumps(manifest).encode(), **files}, mtime=int(now.timestamp()))
 
 
 def _fields(ref: Reference) -> dict[str, str]:
