@@ -132,10 +132,10 @@ class PlatformLab:
         lines = runs[-1].read_text().splitlines() if runs else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
-    def killed_up(self, when: Callable[[list[dict[str, Any]]], bool], timeout: float = 900) -> None:
-        """Start `up` and SIGKILL it as soon as its journal says so; the test fails when it ended before that."""
+    def killed(self, *words: str, when: Callable[[list[dict[str, Any]]], bool], timeout: float = 900) -> None:
+        """Start a command and SIGKILL it as soon as its journal says so; the test fails when it ended before that."""
         before = set((self.state / "runs").glob("*"))
-        child = self.start("--lab", "up", "--yes")
+        child = self.start("--lab", *words, "--yes")
         end = time.monotonic() + timeout
         try:
             while child.poll() is None:
@@ -148,7 +148,7 @@ class PlatformLab:
             child.kill()
             out, err = child.communicate()
         raise AssertionError(
-            f"up ended with {child.returncode} before it could be killed\n{out[-4000:]}\n{err[-4000:]}"
+            f"{words} ended with {child.returncode} before it could be killed\n{out[-4000:]}\n{err[-4000:]}"
         )
 
 

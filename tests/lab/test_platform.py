@@ -278,7 +278,7 @@ class TestAKilledRun:
             "while the third master joins": lambda j: begun(j, "master-3"),
         }
         for when in points.values():
-            lab.killed_up(when)
+            lab.killed("up", when=when)
         answer = lab.up()
         assert {n["name"]: n["there"] for n in answer["status"]["nodes"]} == dict.fromkeys(NODES, True)
         wait_for(lambda: all(lab.nodes().values()) and len(lab.nodes()) == len(NODES))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -190,24 +189,6 @@ def test_a_single_lost_member_is_no_restore(platform: PlatformLab, kept: Kept) -
     wait_for(lambda: platform.kubectl(f"{ETCDCTL} endpoint health --cluster 2>&1").count("is healthy") == 3, 120, 3)
 
 
-def killed_restore(lab: PlatformLab, bundle: Path, when: Callable[[list[dict[str, Any]]], bool]) -> None:
-    """Starts a restore and kills it outright as soon as its journal says so."""
-    before = set((lab.state / "runs").glob("*"))
-    child = lab.start("--lab", "backup", "restore", str(bundle), "--yes")
-    end = time.monotonic() + 600
-    try:
-        while child.poll() is None:
-            assert time.monotonic() < end, "the moment to kill never came"
-            if set((lab.state / "runs").glob("*")) - before and when(lab.journal_of_newest_run()):
-                child.send_signal(signal.SIGKILL)
-                return
-            time.sleep(0.05)
-    finally:
-        child.kill()
-        out, err = child.communicate()
-    raise AssertionError(f"it ended with {child.returncode} before it could be killed\n{out[-3000:]}\n{err[-3000:]}")
-
-
 def begun(operation: str) -> Callable[[list[dict[str, Any]]], bool]:
     return lambda lines: any(ln["what"] == "operation_intent" and ln["operation"] == operation for ln in lines)
 
@@ -225,7 +206,7 @@ def test_destroyed_data_of_all_masters_comes_back_even_when_the_restore_is_kille
     for master in MASTERS:
         platform.on(master, f"rm -rf /var/lib/etcd/member; {KILL_ETCD}")
     for operation in STEPS:
-        killed_restore(platform, kept.bundle, begun(operation))
+        platform.killed("backup", "restore", str(kept.bundle), when=begun(operation), timeout=600)
     answer = restore(platform, str(kept.bundle))
     told("destroyed data, from the last kill on", answer)
     assert answer["resumes"]

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from mlops_infra.app.api_silence import not_asked
 from mlops_infra.app.platform import Platform
 from mlops_infra.core import API, ApiList
 from mlops_infra.engine.observation import Observation
-from mlops_infra.errors import ExitCode, InfraError, UsageError
+from mlops_infra.errors import UsageError
 
 __all__ = ["LABEL", "Grant", "Register", "Role", "bindings", "chosen", "look", "parse_span", "register_of", "who"]
 
@@ -77,13 +78,7 @@ def register_of(seen: Observation, now: datetime) -> Register:
     """Raises InfraError where the API was not asked: nobody knows is not nobody has access."""
     wide, narrow = seen.api.value(CLUSTER_WIDE), seen.api.value(IN_NAMESPACES)
     if wide is None or narrow is None:
-        raise InfraError(
-            "No API server could be asked who has access",
-            details="\n".join(f"{p.host}: {p.brief}" for p in seen.problems),
-            cause="The control plane is down, not installed yet, or its masters cannot be reached.",
-            remedy="mlops-infra doctor",
-            exit_code=ExitCode.UNREACHABLE if not seen.facts else ExitCode.FAILED,
-        )
+        raise not_asked("who has access", seen)
     places: dict[str, list[str]] = {}
     for one in narrow:
         places.setdefault(_id(one), []).append(one["metadata"]["namespace"])

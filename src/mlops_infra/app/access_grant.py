@@ -17,6 +17,7 @@ from mlops_infra.app.access import LABEL, Grant, Role, bindings, who
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.kubeconfig import server_url, store
 from mlops_infra.app.reach import targets
+from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError, UnreachableError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.access import OPERATOR, VIEWER
@@ -239,5 +240,4 @@ def _say(context: SiteContext, transport: Transport, host: str, script: str) -> 
 
 
 def _server(context: SiteContext, host: str) -> str:
-    address = context.cluster.host_named(host).node_address
-    return f"https://{f'[{address}]' if ':' in address else address}:{MASTER_PORT}"
+    return https_url(context.cluster.host_named(host).node_address, MASTER_PORT)

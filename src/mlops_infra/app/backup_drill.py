@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import re
-import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from mlops_infra.app.ending import ended_by_sigterm
 from mlops_infra.app.reach import targets
 from mlops_infra.errors import ExitCode, InfraError, UsageError
 from mlops_infra.operations.etcd_snapshot import SnapshotReader
+from mlops_infra.operations.packed import tar_of
 from mlops_infra.render import render
 from mlops_infra.transport import Transport
 from mlops_infra.transport.errors import explain
@@ -180,13 +179,7 @@ def _payload(listed: Mapping[str, bytes], manifest: Manifest, directory: str) ->
         content = next((c for n, c in listed.items() if n.endswith(encryption[1])), None)
         if content is not None:
             files["encryption.yaml"] = content
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o600
-            tar.addfile(entry, io.BytesIO(content))
-    return f"{directory}\n".encode() + out.getvalue()
+    return f"{directory}\n".encode() + tar_of(files)
 
 
 _WORDS: Mapping[str, tuple[str, str, str]] = {

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gzip
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +21,11 @@ from mlops_infra.app.backup_store import directory_of, staged
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.reach import targets
+from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError, UnreachableError, UsageError
 from mlops_infra.model.hosts import Host
 from mlops_infra.operations.etcd_snapshot import LOOK_COMMAND
+from mlops_infra.operations.packed import tar_of
 from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.render import render
 from mlops_infra.transport import Session, Transport
@@ -138,8 +138,7 @@ def fetch(context: SiteContext, transport: Transport) -> tuple[Host, Session, Du
 
 
 def _server(host: Host) -> str:
-    address = host.node_address
-    return f"https://{f'[{address}]' if ':' in address else address}:{MASTER_PORT}"
+    return https_url(host.node_address, MASTER_PORT)
 
 
 def _packed(dump: Dump, cluster: str, host: str, now: datetime) -> bytes:
@@ -154,16 +153,8 @@ def _packed(dump: Dump, cluster: str, host: str, now: datetime) -> bytes:
         "objects": [{**_fields(one.reference), "derived": one.derived, "path": path_of(one)} for one in dump.objects],
         "failed": list(dump.failed),
     }
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, content in [
-            (_MANIFEST, json.dumps(manifest).encode()),
-            *((path_of(one), yaml_of(one)) for one in dump.objects),
-        ]:
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(now.timestamp())
-            tar.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
+    files = {path_of(one): yaml_of(one) for one in dump.objects}
+    return tar_of({_MANIFEST: json.dumps(manifest).encode(), **files}, mtime=int(now.timestamp()))
 
 
 def _fields(ref: Reference) -> dict[str, str]:

@@ -28,7 +28,7 @@ from mlops_infra.app.backup_upload import upload
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.inputs import phase_context
 from mlops_infra.app.reach import targets
-from mlops_infra.core import Emit, FailurePolicy, Operation, Phase, Step, StepId
+from mlops_infra.core import Emit, FailurePolicy, Operation, Phase, Step, StepId, https_url
 from mlops_infra.engine.connect import Master as Asked
 from mlops_infra.engine.interrupt import interruptible
 from mlops_infra.engine.result import RunResult
@@ -171,7 +171,7 @@ def restore_phases(context: SiteContext, plan: RestorePlan, identity: Mapping[st
         Master(
             host.name,
             host.node_address,
-            f"https://{f'[{host.node_address}]' if ':' in host.node_address else host.node_address}:{MASTER_PORT}",
+            https_url(host.node_address, MASTER_PORT),
             init_yaml(cluster, host),
             identity if host.name in plan.rebuilt else None,
         )

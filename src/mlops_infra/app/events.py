@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mlops_infra.app.api_silence import not_asked
 from mlops_infra.app.platform import Platform
 from mlops_infra.core import API, ApiList
 from mlops_infra.engine.run import Engine
-from mlops_infra.errors import ExitCode, InfraError
+from mlops_infra.errors import InfraError
 
 __all__ = ["EVENTS", "Folded", "events_shape", "fold", "look", "look_once", "watch"]
 
@@ -38,23 +39,14 @@ def look(engine: Engine) -> tuple[Mapping[str, Any], ...]:
     seen = engine.observe({API: frozenset({EVENTS})})
     found = seen.api.value(EVENTS)
     if found is None:
-        raise InfraError(
-            "No API server could be asked for events",
-            details="\n".join(f"{p.host}: {p.brief}" for p in seen.problems),
-            cause="The control plane is down, not installed yet, or its masters cannot be reached.",
-            remedy="mlops-infra doctor",
-            exit_code=ExitCode.UNREACHABLE if not seen.facts else ExitCode.FAILED,
-        )
+        raise not_asked("for events", seen)
     return found
 
 
 def look_once(platform: Platform) -> tuple[Mapping[str, Any], ...]:
     """`look`, over connections of its own."""
-    engine = _engine_of(platform)
-    try:
+    with _engine_of(platform) as engine:
         return look(engine)
-    finally:
-        engine.close()
 
 
 def watch(

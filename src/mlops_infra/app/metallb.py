@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mlops_infra.app.api_silence import nothing_known
 from mlops_infra.app.arp import Heard, arp_question, heard
 from mlops_infra.app.metallb_state import Balanced, MetallbState, metallb_questions, ranges_of, state_of
 from mlops_infra.app.platform import Platform
 from mlops_infra.core import Command
 from mlops_infra.engine.run import Engine
-from mlops_infra.errors import ExitCode, InfraError, UnreachableError, UsageError
+from mlops_infra.errors import InfraError, UnreachableError, UsageError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.edit import remove_value, set_value
 from mlops_infra.model.hosts import Host
@@ -59,18 +60,11 @@ def look(platform: Platform) -> MetallbState:
     """What is there now, asked of the masters and, who announces, of the network. Raises UnreachableError where no API
     server answers."""
     cluster = platform.cluster
-    prober = _prober(cluster)
-    engine = platform.engine_over(dict.fromkeys([prober.name, *(h.name for h in cluster.hosts.masters)]))
-    try:
+    with _engine_of(platform) as engine:
         state = _asked(engine)
         if not any(s.addresses for s in state.services):
             return state
-        question = _who_announces(cluster, state)
-        return _as_heard(
-            cluster, state, heard(engine.observe({prober.name: frozenset({question})}).of(prober.name), question)
-        )
-    finally:
-        engine.close()
+        return _as_heard(cluster, state, _heard(engine, cluster, _who_announces(cluster, state)))
 
 
 def prepare(platform: Platform, wanted: Wanted) -> PoolChange:
@@ -87,14 +81,10 @@ def prepare(platform: Platform, wanted: Wanted) -> PoolChange:
     tested = [address for one in ranges for address in addresses_in(one, PROBED)][:PROBED]
     nodes = [host.node_address for host in cluster.all_hosts]
     question = arp_question(prober.node_address, [*nodes, *tested])
-    hosts = dict.fromkeys([prober.name, *(h.name for h in cluster.hosts.masters)])
-    engine = platform.engine_over(hosts)
-    try:
+    with _engine_of(platform) as engine:
         seen = engine.observe({**metallb_questions(), prober.name: frozenset({question})})
-        state = state_of(seen.api)
-        found = heard(seen.of(prober.name), question)
-    finally:
-        engine.close()
+    state = state_of(seen.api)
+    found = heard(seen.of(prober.name), question)
     if not state.known:
         raise _unknown()
     text, problems = _edited(config, wanted.pool, ranges)
@@ -131,15 +121,12 @@ def wait_until_answered(
     Raises InfraError that names those that do not when the time is over.
     """
     cluster, end, said = platform.cluster, time.monotonic() + seconds, ""
-    prober = _prober(cluster)
-    engine = platform.engine_over(dict.fromkeys([prober.name, *(h.name for h in cluster.hosts.masters)]))
-    try:
+    with _engine_of(platform) as engine:
         while True:
             state = _asked(engine)
             ports = [(a, s.ports[0]) for s in state.services for a in s.addresses if s.ports]
-            question = _who_announces(cluster, state, ports)
-            found = heard(engine.observe({prober.name: frozenset({question})}).of(prober.name), question)
-            silent = [said for s in state.services if (said := _silence(s, state, found))]
+            found = _heard(engine, cluster, _who_announces(cluster, state, ports))
+            silent = [why for s in state.services if (why := _silence(s, state, found))]
             if not silent:
                 return _as_heard(cluster, state, found)
             if time.monotonic() > end:
@@ -153,8 +140,17 @@ def wait_until_answered(
                 said = "; ".join(silent)
                 say(f"waiting: {said}")
             time.sleep(1)
-    finally:
-        engine.close()
+
+
+def _engine_of(platform: Platform) -> Engine:
+    """Over those who are asked: the masters of the API, the prober of the network."""
+    cluster = platform.cluster
+    return platform.engine_over(dict.fromkeys([_prober(cluster).name, *(h.name for h in cluster.hosts.masters)]))
+
+
+def _heard(engine: Engine, cluster: Cluster, question: Command) -> Heard | str:
+    prober = _prober(cluster).name
+    return heard(engine.observe({prober: frozenset({question})}).of(prober), question)
 
 
 def _who_announces(cluster: Cluster, state: MetallbState, ports: Iterable[tuple[str, int]] = ()) -> Command:
@@ -302,9 +298,7 @@ def _within(address: str, ranges: Iterable[Range]) -> bool:
 
 
 def _unknown() -> UnreachableError:
-    return UnreachableError(
-        "No API server answers: nobody can say which addresses are in use",
-        cause="The platform is not built yet, or its masters cannot be reached.",
+    return nothing_known(
+        "nobody can say which addresses are in use",
         remedy="`mlops-infra up` builds it, with the pool of cluster.yaml; `mlops-infra status` says who answers.",
-        exit_code=ExitCode.UNREACHABLE,
     )

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlops_infra.app.api_silence import nothing_known
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.inputs import GRAFANA_PASSWORD
 from mlops_infra.app.platform import Platform
 from mlops_infra.app.prometheus import Sample, answers_of, asked, prometheus_path, samples
 from mlops_infra.app.secrets import resolve
 from mlops_infra.core import API, ApiList, Facts, Secret
-from mlops_infra.errors import ConfigError, ExitCode, UnreachableError
+from mlops_infra.errors import ConfigError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.prometheus import NAMESPACE
 
@@ -86,22 +87,14 @@ class MonitoringState:
 def look(platform: Platform) -> MonitoringState:
     """Asked of the masters. Raises UnreachableError where no API server answers."""
     masters = [host.name for host in platform.cluster.hosts.masters]
-    engine = platform.engine_over(masters)
-    try:
-        questions = {API: frozenset({SERVICES, DEPLOYMENTS, DAEMON_SETS, CLAIMS})}
+    questions = {API: frozenset({SERVICES, DEPLOYMENTS, DAEMON_SETS, CLAIMS})}
+    with platform.engine_over(masters) as engine:
         seen = engine.observe({**questions, **dict.fromkeys(masters, frozenset({PROMETHEUS}))})
-    finally:
-        engine.close()
     found = [answers_of(seen.of(master), PROMETHEUS, len(_QUERIES)) for master in masters]
     answers = next((one for one in found if one is not None and one[0] is not None), (None,) * len(_QUERIES))
     state = state_of(platform.cluster, seen.api, answers)
     if not state.known:
-        raise UnreachableError(
-            "No API server answers: nothing is known of monitoring",
-            cause="The platform is not built yet, or its masters cannot be reached.",
-            remedy="mlops-infra status",
-            exit_code=ExitCode.UNREACHABLE,
-        )
+        raise nothing_known("nothing is known of monitoring")
     return state
 
 

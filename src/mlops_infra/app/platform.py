@@ -13,7 +13,7 @@ from mlops_infra.app.inputs import phase_context
 from mlops_infra.app.judgement import asked_first, problems_of, remarks_of
 from mlops_infra.app.reach import targets, transport_of
 from mlops_infra.app.status import Status, status_of, status_questions
-from mlops_infra.core import API, Emit, Phase, Plan, Probe, Secret, Step, StepId
+from mlops_infra.core import API, Emit, Phase, Plan, Probe, Secret, Step, closure_of
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.observation import Observation
 from mlops_infra.engine.planner import plan_steps
@@ -202,7 +202,8 @@ def scope(phases: Iterable[Phase], asked: Asked) -> Selection:
     if asked.phases is None:
         return Selection(hosts=hosts)
     steps = {step.id: step for phase in phases for step in phase.steps}
-    meant = _closure(steps, {s for s in steps if s.phase in asked.phases and (hosts is None or s.host in hosts)})
+    named = {s for s in steps if s.phase in asked.phases and (hosts is None or s.host in hosts)}
+    meant = closure_of(named, lambda step: steps[step].needs)
     return Selection(
         hosts=hosts or frozenset({s.host for s in meant} | {API}), phases=frozenset({s.phase for s in meant})
     )
@@ -216,16 +217,6 @@ def exit_code_of_plan(plan: Plan, hosts: int) -> ExitCode:
     if plan.problems:
         return ExitCode.PARTLY
     return ExitCode.DONE if plan.is_empty else ExitCode.CHANGES
-
-
-def _closure(steps: dict[StepId, Step], wanted: set[StepId]) -> set[StepId]:
-    todo, seen = list(wanted), set(wanted)
-    while todo:
-        for need in steps[todo.pop()].needs:
-            if need not in seen:
-                seen.add(need)
-                todo.append(need)
-    return seen
 
 
 def _merged(one: Questions, other: Questions) -> dict[str, frozenset[Probe[Any]]]:

@@ -37,9 +37,11 @@ from mlops_infra.app.smoke_checks import (
     query,
 )
 from mlops_infra.app.smoke_probe import ask, can_reach, fetch
+from mlops_infra.core import https_url
 from mlops_infra.errors import ExitCode, InfraError, UnreachableError
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.kubeadm_config import endpoint_port
+from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.render import render
 from mlops_infra.transport import Session, Transport
 from mlops_infra.transport.errors import explain
@@ -255,8 +257,7 @@ def _deploy(site: _Site, masters: Sequence[str], made_on: list[str]) -> tuple[De
 
 
 def _server(site: _Site, master: str) -> str:
-    address = site.context.cluster.host_named(master).node_address
-    return f"https://{f'[{address}]' if ':' in address else address}:6443"
+    return https_url(site.context.cluster.host_named(master).node_address, MASTER_PORT)
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlops_infra.app.api_silence import nothing_known
 from mlops_infra.app.platform import Platform
 from mlops_infra.core import API, ApiList, Facts
-from mlops_infra.errors import ExitCode, UnreachableError
 
 __all__ = ["Claim", "StorageClass", "StorageState", "look", "state_of"]
 
@@ -49,18 +49,10 @@ class StorageState:
 
 def look(platform: Platform) -> StorageState:
     """Asked of the masters. Raises UnreachableError where no API server answers."""
-    engine = platform.engine_over(host.name for host in platform.cluster.hosts.masters)
-    try:
+    with platform.engine_over(host.name for host in platform.cluster.hosts.masters) as engine:
         state = state_of(engine.observe({API: frozenset({CLASSES, CLAIMS, VOLUMES})}).api)
-    finally:
-        engine.close()
     if not state.known:
-        raise UnreachableError(
-            "No API server answers: nothing is known of volumes",
-            cause="The platform is not built yet, or its masters cannot be reached.",
-            remedy="mlops-infra status",
-            exit_code=ExitCode.UNREACHABLE,
-        )
+        raise nothing_known("nothing is known of volumes")
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -43,11 +44,8 @@ def kubeconfig(
     options, span = options_of(ctx), parse_span(expires)
     out = flow.output_of(options)
     context = open_site(options.config, options.lab)
-    transport = transport_of(context, flow.asker(out))
-    try:
+    with closing(transport_of(context, flow.asker(out))) as transport:
         done = grant(context, transport, name, role, span, out=out_file)
-    finally:
-        transport.close()
     out.text(granted_text(done, out.style))
     out.answer(granted_shape(done))
     return ExitCode.DONE
@@ -57,15 +55,9 @@ def kubeconfig(
 def list_(ctx: typer.Context) -> int:
     """Show who has access, until when, and what of it can be taken back before."""
     from mlops_infra.app.access import look  # noqa: PLC0415
-    from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.ui.access import register_shape, register_text  # noqa: PLC0415
 
-    options = options_of(ctx)
-    out = flow.output_of(options)
-    with open_platform(flow.asked_of(options), emit=flow.Relay(), ask_sudo_password=flow.asker(out)) as platform:
-        register = look(platform)
-    out.text(register_text(register, out.style))
-    out.answer(register_shape(register))
+    flow.show(options_of(ctx), look, register_text, register_shape)
     return ExitCode.DONE
 
 
@@ -98,11 +90,8 @@ def revoke(
     if grants and not out.confirm("Take this back?", yes=options.yes):
         out.aside("Nothing was changed.")
         return ExitCode.FAILED
-    transport = transport_of(context, flow.asker(out))
-    try:
+    with closing(transport_of(context, flow.asker(out))) as transport:
         done = take_back(context, transport, grants, register.at)
-    finally:
-        transport.close()
     out.text(revoked_text(done, out.style) if grants else "There is nothing to take back.")
     out.answer(revoked_shape(done))
     return ExitCode.CHANGES if done.more else ExitCode.DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +48,10 @@ def etcd(
     from mlops_infra.ui.backup_copies import sent_shape, sent_text  # noqa: PLC0415
 
     out, context = _opened(ctx)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         steps = Steps(lambda step: out.aside(f"{out.style.dim('·')} {STEPS.get(step, step)}"))
         done = take_backup(context, transport, steps, source=source or None)
         sent = copy_to_all(done.bundle, context, transport)
-    finally:
-        transport.close()
     out.text("\n".join(text for text in (backup_text(done, out.style), sent_text(sent, out.style)) if text))
     out.answer({**backup_shape(done), "copies": sent_shape(sent)})
     return ExitCode.PARTLY if any(one.problem for one in sent) else done.exit_code

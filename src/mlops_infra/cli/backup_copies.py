@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,8 +132,5 @@ def _opened(ctx: typer.Context) -> Iterator[tuple[Output, SiteContext, Transport
     options = options_of(ctx)
     out = Output(as_json=options.json, verbose=options.verbose)
     context = open_site(options.config, options.lab)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         yield out, context, transport
-    finally:
-        transport.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import typer
@@ -37,12 +38,9 @@ def drill(
     out = Output(as_json=options.json, verbose=options.verbose)
     context = open_site(options.config, options.lab)
     path, opened = bundle_named(context, bundle), identities_of(context, keys)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         steps = Steps(lambda step: out.aside(f"{out.style.dim('·')} {STEPS.get(step, step)}"))
         done = run_drill(context, transport, path, opened, steps, on=on or None)
-    finally:
-        transport.close()
     out.text(drill_text(done, out.style))
     out.answer(drill_shape(done))
     return done.exit_code

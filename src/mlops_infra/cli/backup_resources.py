@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import typer
@@ -33,11 +34,8 @@ def resources(
     options = options_of(ctx)
     out = Output(as_json=options.json, verbose=options.verbose)
     context = open_site(options.config, options.lab)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         done = save(context, transport, tree=tree)
-    finally:
-        transport.close()
     out.text(saved_text(done, out.style))
     out.answer(saved_shape(done))
     return ExitCode.PARTLY if done.failed else ExitCode.DONE
@@ -87,8 +85,7 @@ def put_back(
     out = Output(as_json=options.json, verbose=options.verbose)
     context = open_site(options.config, options.lab)
     kept = chosen(context)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         found = differences(kept, fetch(context, transport)[2].objects)
         if not found:
             out.text(f"Nothing to put back: {len(kept)} objects are as they were saved.")
@@ -99,8 +96,6 @@ def put_back(
             out.aside("Nothing was changed.")
             return ExitCode.FAILED
         left = restore_objects(context, transport, found, out.aside)
-    finally:
-        transport.close()
     out.text(f"{len(found) - len(left)} of {len(found)} are as they were saved.")
     if left:
         out.text("still different:\n" + differences_text(left, out.style))

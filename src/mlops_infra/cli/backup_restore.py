@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,7 @@ def restore(
 
     context = open_site(options.config, options.lab)
     path, opened = bundle_named(context, bundle), identities_of(context, keys)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         steps = Steps(lambda step: out.aside(f"{out.style.dim('·')} {STEPS.get(step, step)}"))
         plan = plan_restore(context, transport, path, opened, steps, roll_back=roll_back)
         out.text(restore_plan_text(plan, [h.name for h in context.cluster.hosts.masters], out.style))
@@ -64,8 +64,6 @@ def restore(
             out.aside("Nothing was changed.")
             return ExitCode.FAILED
         return _go_on(context, transport, plan, keys=opened, options=options, out=out, steps=steps)
-    finally:
-        transport.close()
 
 
 def _recover(options: Options, bundle: str, keys: list[Path], out: Output) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +56,8 @@ def bundle(
     # Two looks at once, and one question for the password.
     password = use.asked_once(lambda: out.ask_secret("sudo password"))
     examined = use.in_background(lambda: _examine(options, password))
-    transport = transport_of(context, password)
-    try:
+    with closing(transport_of(context, password)) as transport:
         found = use.collect(context, transport, hosts, use.Bounds(seconds, size << 20, minutes), scrub)
-    finally:
-        transport.close()
     diagnosis = examined(seconds - found.seconds)
     why = diagnosis.brief if isinstance(diagnosis, InfraError) else f"It had not ended within {seconds:.0f} s."
     diagnosis = None if diagnosis is None or isinstance(diagnosis, InfraError) else diagnosis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlops_infra.cli.options import Options
 from mlops_infra.errors import ExitCode, InfraError
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from mlops_infra.app.platform import Asked, Platform
     from mlops_infra.app.up import Converged
     from mlops_infra.core import Event, Plan, Secret
+    from mlops_infra.ui.console import Style
     from mlops_infra.ui.output import Output
 
-__all__ = ["Part", "Relay", "asked_of", "asker", "converge", "output_of", "plan", "status"]
+__all__ = ["Part", "Relay", "asked_of", "asker", "converge", "output_of", "plan", "show", "status"]
+
+Seen = TypeVar("Seen")
 
 
 class Relay:
@@ -118,6 +121,23 @@ def status(options: Options, *, part: Part | None = None) -> int:
         if not silent:
             return ExitCode.DONE
         return ExitCode.UNREACHABLE if len(silent) >= platform.hosts_meant else ExitCode.PARTLY
+
+
+def show(
+    options: Options,
+    look: Callable[[Platform], Seen],
+    text: Callable[[Seen, Style], str],
+    shape: Callable[[Seen], dict[str, Any]],
+) -> Seen:
+    """One look at a part, shown for people or for programs; changes nothing. What was seen, for the exit code."""
+    from mlops_infra.app.platform import open_platform  # noqa: PLC0415
+
+    out = output_of(options)
+    with open_platform(asked_of(options), emit=Relay(), ask_sudo_password=asker(out)) as platform:
+        seen = look(platform)
+    out.text(text(seen, out.style))
+    out.answer(shape(seen))
+    return seen
 
 
 def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None:

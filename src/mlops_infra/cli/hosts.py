@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -31,11 +32,8 @@ def ping(ctx: typer.Context) -> int:
 
     options, out, context = _opened(ctx)
     hosts = chosen(context, options.limit)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         found = ping_hosts(transport, hosts)
-    finally:
-        transport.close()
     out.text(ping_text(found, out.style))
     out.answer(ping_shape(found))
     bad = sum(p.problem is not None for p in found)
@@ -114,9 +112,8 @@ def exec_(
 
     options, out, context = _opened(ctx)
     hosts = chosen(context, options.limit)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
     style = out.style
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         found = run_everywhere(
             transport,
             hosts,
@@ -124,8 +121,6 @@ def exec_(
             deadline=deadline,
             on_line=lambda host, line: out.text(f"{style.dim(host + ' |')} {line}"),
         )
-    finally:
-        transport.close()
     if rest := ran_text(found, out.style):
         out.aside(rest)
     out.answer(ran_shape(found))
@@ -144,11 +139,8 @@ def _scan(context: SiteContext, group: list[Target], fingerprints: Iterable[str]
     from mlops_infra.app.hosts import show_keys, transport_of  # noqa: PLC0415
 
     # A new transport each time: it reads known_hosts once, and the bastion's key may just have been added.
-    transport = transport_of(context)
-    try:
+    with closing(transport_of(context)) as transport:
         return show_keys(transport, context, group, fingerprints)
-    finally:
-        transport.close()
 
 
 def _agree(out: Output, keys: list[Shown], options: Options, fingerprints: list[str]) -> None:

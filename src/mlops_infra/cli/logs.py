@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 
 import typer
@@ -47,16 +48,13 @@ def logs(
     context = open_site(options.config, options.lab)
     hosts = use.hosts_of(context.cluster, source, chosen(context, options.limit))
     script = use.script_of(source, lines=lines, since=span, following=follow)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
     style = out.style
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         if follow:
             found: list[use.Line] = []
             errors = use.follow(transport, hosts, script, lambda line: out.text(line_text(line, style)))
         else:
             found, errors = use.read(transport, hosts, script, span, datetime.now(UTC))
-    finally:
-        transport.close()
     for line in found:
         out.text(line_text(line, style))
     for error in errors:

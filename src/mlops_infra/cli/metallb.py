@@ -33,15 +33,9 @@ def status(ctx: typer.Context) -> int:
     Changes nothing. Exit codes: 0 shown, 4 no API server answers.
     """
     from mlops_infra.app.metallb import look  # noqa: PLC0415
-    from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.ui.metallb import state_shape, state_text  # noqa: PLC0415
 
-    options = options_of(ctx)
-    out = flow.output_of(options)
-    with open_platform(flow.asked_of(options), emit=flow.Relay(), ask_sudo_password=flow.asker(out)) as platform:
-        seen = look(platform)
-    out.text(state_text(seen, out.style))
-    out.answer(state_shape(seen))
+    flow.show(options_of(ctx), look, state_text, state_shape)
     return ExitCode.DONE
 
 

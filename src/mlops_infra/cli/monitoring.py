@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import typer
 
 from mlops_infra.cli import flow
@@ -27,15 +29,9 @@ def status(ctx: typer.Context) -> int:
     Exit codes: 0 all is well, 2 a pod or a target is missing, 4 no API server answers.
     """
     from mlops_infra.app.monitoring import look  # noqa: PLC0415
-    from mlops_infra.app.platform import open_platform  # noqa: PLC0415
     from mlops_infra.ui.monitoring import state_shape, state_text  # noqa: PLC0415
 
-    options = options_of(ctx)
-    out = flow.output_of(options)
-    with open_platform(flow.asked_of(options), emit=flow.Relay(), ask_sudo_password=flow.asker(out)) as platform:
-        seen = look(platform)
-    out.text(state_text(seen, out.style))
-    out.answer(state_shape(seen))
+    seen = flow.show(options_of(ctx), look, state_text, state_shape)
     return ExitCode.DONE if seen.is_well or not seen.installed else ExitCode.CHANGES
 
 
@@ -69,11 +65,8 @@ def test(ctx: typer.Context) -> int:
     options = options_of(ctx)
     out = flow.output_of(options)
     context = open_site(options.config, options.lab)
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         done = run_alert_test(context, transport, lambda text: out.aside(f"· {text}"))
-    finally:
-        transport.close()
     out.text(alert_test_text(done, out.style))
     out.answer(alert_test_shape(done))
     return done.exit_code

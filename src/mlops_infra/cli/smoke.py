@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -43,8 +44,5 @@ def run(context: SiteContext, options: Options, out: Output, *, full: bool = Fal
     from mlops_infra.app.reach import transport_of  # noqa: PLC0415
     from mlops_infra.app.smoke import run_smoke  # noqa: PLC0415
 
-    transport = transport_of(context, lambda: out.ask_secret("sudo password"))
-    try:
+    with closing(transport_of(context, lambda: out.ask_secret("sudo password"))) as transport:
         return run_smoke(context, transport, lambda text: out.aside(f"· {text}"), limit=options.limit, full=full)
-    finally:
-        transport.close()

@@ -1,6 +1,8 @@
 """The vocabulary of the engine: values only, no I/O."""
 
+from mlops_infra.core.address import bracketed, https_url
 from mlops_infra.core.change import Action, Change, Handler, Kind, PutFile, Resource, Shell
+from mlops_infra.core.closure import closure_of
 from mlops_infra.core.event import Emit, Event, EventKind, Outcome, StepResult
 from mlops_infra.core.facts import ABSENT, UNKNOWN, Absent, Facts, Unknown, Unreadable
 from mlops_infra.core.operation import Input, Inputs, Operation, OperationState, Script, Standing
@@ -85,4 +87,7 @@ __all__ = [
     "UnitFact",
     "Unknown",
     "Unreadable",
+    "bracketed",
+    "closure_of",
+    "https_url",
 ]

@@ -6,9 +6,11 @@ things is taken out at home (`doctor.scrub`). Command lines of processes are not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from shlex import quote
 
+from mlops_infra.core import https_url
 from mlops_infra.doctor import scripts
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
@@ -101,9 +103,7 @@ def host_script(cluster: Cluster, host: Host, mark: str, *, minutes: int, limit:
     else:
         parts += [*_NODE, ("doctor", 25, scripts.machine() + scripts.kubelet(cluster))]
     if role == "master":
-        # Pods' logs are a part of their own: behind a word of ours the scrubber cannot see what a line belongs to.
-        asked = f"{{\n{scripts.control_plane(host)}\n}} | grep -v '^etcd-log'"
-        parts += [*_MASTER, ("doctor-control-plane", 30, asked)]
+        parts += [*_MASTER, ("doctor-control-plane", 30, scripts.control_plane(host))]
     parts += list(_journal(role, minutes))
     bounds = {"lines": _LINES, "width": _WIDTH}
     text = _PRELUDE % bounds + "".join(_section(*part) for part in parts)
@@ -142,10 +142,9 @@ _API = (
 
 def api_script(host: Host, mark: str, *, limit: int) -> str:
     """For one master, through its own API server. Names of Secrets and ConfigMaps, never what is in them."""
-    address = f"[{host.node_address}]" if ":" in host.node_address else host.node_address
     kubectl = (
         "timeout -k 1 8 kubectl --kubeconfig /etc/kubernetes/admin.conf "
-        f"--server=https://{address}:{MASTER_PORT} --request-timeout=6s"
+        f"--server={https_url(host.node_address, MASTER_PORT)} --request-timeout=6s"
     )
     text = _PRELUDE % {"lines": _LINES * 4, "width": _WIDTH}
     text += "".join(_section(name, 9, f"{kubectl} {words}") for name, words in _API)
@@ -153,18 +152,28 @@ def api_script(host: Host, mark: str, *, limit: int) -> str:
     return f"mark={quote(mark)}\n{alive}\n{_bounded(text, limit)}"
 
 
+_QUOTED_LOG = re.compile(r"(?m)^[\w-]+-log\t.*\n?")
+
+
 def _bounded(text: str, limit: int) -> str:
     return f"{{\n{text}\nprintf '\\n%s end\\n' \"$mark\"\n}} 2>/dev/null | head -c {limit}\n"
 
 
 def sections(text: str, mark: str) -> tuple[dict[str, str], bool]:
-    """Name → text of what a script said, empty ones left out; and whether it came to its end."""
+    """Name → text of what a script said, empty ones left out; and whether it came to its end.
+
+    What the doctor's own questions quote of logs is not kept: logs are parts of their own, and behind a key of ours the
+    scrubber cannot see what a line belongs to.
+    """
     found: dict[str, str] = {}
     whole = False
     for part in f"\n{text}".split(f"\n{mark} ")[1:]:
         name, _, body = part.partition("\n")
         if name == "end":
             whole = True
-        elif body.strip():
+            continue
+        if name.startswith("doctor"):
+            body = _QUOTED_LOG.sub("", body)
+        if body.strip():
             found[name] = found.get(name, "") + body.strip("\n") + "\n"
     return found, whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mlops_infra.core import closure_of
 from mlops_infra.doctor.check import Check, Finding, Ok, Severity, Skipped, Verdict, named
 from mlops_infra.doctor.view import View
 from mlops_infra.errors import ExitCode
@@ -69,13 +70,7 @@ def wanted_checks(checks: Iterable[Check], only: Iterable[str]) -> frozenset[str
 
 def closure(checks: Mapping[str, Check], wanted: Iterable[str]) -> frozenset[str]:
     """These checks and all that they depend on."""
-    todo, found = list(wanted), set(wanted)
-    while todo:
-        for other in checks[todo.pop()].depends_on:
-            if other not in found:
-                found.add(other)
-                todo.append(other)
-    return frozenset(found)
+    return frozenset(closure_of(wanted, lambda check: checks[check].depends_on))
 
 
 def diagnose(checks: Iterable[Check], view: View, wanted: frozenset[str] | None = None) -> Diagnosis:

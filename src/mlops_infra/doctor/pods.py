@@ -28,9 +28,14 @@ _NO_API = Skipped("no API to ask")
 Pod = Mapping[str, Any]
 
 
-def _pods(view: View) -> tuple[Pod, ...] | None:
-    listed = view.api(PODS_LISTED)
-    return None if listed is None or isinstance(listed, Absent) else tuple(listed)
+def _of_pods(judge: Callable[[View, tuple[Pod, ...]], Verdict]) -> Callable[[View, str], Verdict]:
+    """A check of all pods, skipped where the API does not tell of them."""
+
+    def ask(view: View, _: str) -> Verdict:
+        listed = view.api(PODS_LISTED)
+        return _NO_API if listed is None or isinstance(listed, Absent) else judge(view, tuple(listed))
+
+    return ask
 
 
 def _name(pod: Pod) -> str:
@@ -56,11 +61,12 @@ def _waiting(pod: Pod) -> Iterator[tuple[str, str, int]]:
 
 
 def _told(
-    view: View, found: Mapping[str, str], nodes: Mapping[str, str], *, brief: str, cause: str, remedy: str
+    view: View, found: Mapping[str, str], pods: tuple[Pod, ...], *, brief: str, cause: str, remedy: str
 ) -> Verdict:
     """One finding for all pods of a kind: their number, and the first of them.
 
-    `brief` has the name or the number at {who}, and each `one|many` of words where these differ.
+    `found`: of these `pods`, by name, with what is to be said of each. `brief` has the name or the number at {who}, and
+    each `one|many` of words where these differ.
     """
     if not found:
         return OK
@@ -68,6 +74,7 @@ def _told(
     many = names[0] if len(names) == 1 else f"{len(names)} pods"
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     space, _, name = names[0].partition("/")
+    nodes = {_name(p): p.get("spec", {}).get("nodeName", "") for p in pods}
     ours = {h.name for h in view.cluster.nodes}
     hosts = tuple(dict.fromkeys(nodes[n] for n in names if nodes.get(n) in ours))
     return Finding(
@@ -80,14 +87,8 @@ def _told(
     )
 
 
-def _nodes(pods: tuple[Pod, ...]) -> dict[str, str]:
-    return {_name(p): p.get("spec", {}).get("nodeName", "") for p in pods}
-
-
-def _crashing(view: View, _: str) -> Verdict:
-    pods = _pods(view)
-    if pods is None:
-        return _NO_API
+@_of_pods
+def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
         _name(p): f"{restarts} restarts"
         for p in pods
@@ -97,32 +98,28 @@ def _crashing(view: View, _: str) -> Verdict:
     return _told(
         view,
         found,
-        _nodes(pods),
+        pods,
         brief="{who} ends|end again and again",
         cause="its program ends as soon as it is started: its log says why",
         remedy="-n {space} logs {name} --all-containers --previous --tail=20",
     )
 
 
-def _images(view: View, _: str) -> Verdict:
-    pods = _pods(view)
-    if pods is None:
-        return _NO_API
+@_of_pods
+def _images(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {_name(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
     return _told(
         view,
         found,
-        _nodes(pods),
+        pods,
         brief="{who} waits|wait for an image that cannot be pulled",
         cause="a wrong name or tag, a registry that is not reached or wants a login",
         remedy="-n {space} describe pod {name}",
     )
 
 
-def _pending(view: View, _: str) -> Verdict:
-    pods = _pods(view)
-    if pods is None:
-        return _NO_API
+@_of_pods
+def _pending(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {}
     for pod in pods:
         if pod.get("status", {}).get("phase") != "Pending" or pod.get("spec", {}).get("nodeName"):
@@ -133,17 +130,15 @@ def _pending(view: View, _: str) -> Verdict:
     return _told(
         view,
         found,
-        {},
+        pods,
         brief="{who} finds|find no node",
         cause="no node has room or fits (requests, taints, selectors, cordons), or a claim is not bound",
         remedy="-n {space} describe pod {name}",
     )
 
 
-def _terminating(view: View, _: str) -> Verdict:
-    pods = _pods(view)
-    if pods is None:
-        return _NO_API
+@_of_pods
+def _terminating(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
         _name(p): f"since {text}"
         for p in pods
@@ -152,7 +147,7 @@ def _terminating(view: View, _: str) -> Verdict:
     return _told(
         view,
         found,
-        _nodes(pods),
+        pods,
         brief="{who} should be gone and is|are not",
         cause="its node does not answer, or a finalizer or a volume holds it",
         remedy="-n {space} describe pod {name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlops_infra.core import bracketed
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.kubeadm_config import endpoint_port
@@ -76,7 +77,7 @@ done </etc/resolv.conf
 
 def kubelet(cluster: Cluster) -> str:
     """kubelet, kube-proxy, the runtime's own word, and the API as this node reaches it: through the endpoint's name."""
-    endpoint = f"{_bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}"
+    endpoint = f"{bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}"
     return (
         _TAB
         + _ASK
@@ -133,7 +134,7 @@ def control_plane(host: Host) -> str:
     neither the API, nor the container runtime, nor etcdctl. Only a member that has a leader is asked for the list of
     members, which the majority must agree on: without one the answer is waited for in vain.
     """
-    address = _bracketed(host.node_address)
+    address = bracketed(host.node_address)
     return (
         _TAB
         + _ASK
@@ -186,7 +187,3 @@ haproxy -c -f /etc/haproxy/haproxy.cfg 2>&1 | grep -E 'ALERT|rror' | sed 's/stat
 haproxy -c -q -f /etc/haproxy/haproxy.cfg >/dev/null 2>&1; printf 'checked\t%s\n' "$?"
 """
     )
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from mlops_infra.core import Emit, Event, EventKind, Facts, HostProblem, Probe, Unknown
+from mlops_infra.core import Emit, Event, EventKind, Facts, HostProblem, Probe, Unknown, https_url
 from mlops_infra.engine.errors import LockedOut
 from mlops_infra.engine.observation import ADMIN_KUBECONFIG, Observation, Questions, known
 from mlops_infra.engine.observe import ApiEndpoint
@@ -34,8 +34,7 @@ class Master:
 
     @property
     def endpoint(self) -> ApiEndpoint:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return ApiEndpoint(server=f"https://{host}:{self.port}")
+        return ApiEndpoint(server=https_url(self.address, self.port))
 
 
 def problem_of(error: InfraError, host: str) -> HostProblem:
@@ -137,17 +136,16 @@ class ApiClaim:
         self._masters = {m.name: m for m in masters}
         self._probes = probes
         self._lock = threading.Lock()
-        self._asked: list[str] = []
+        self._first = ""
         self.host: str | None = None
         self.facts = Facts({p: Unknown("no API server answers") for p in probes})
 
     def take(self, host: str) -> Master | None:
         """The right to ask, for a master that may; None for everybody else."""
         with self._lock:
-            wanted = self._probes and host in self._masters and host not in self._asked
-            if not wanted or self._asked:
+            if self._first or not self._probes or host not in self._masters:
                 return None
-            self._asked.append(host)
+            self._first = host
             return self._masters[host]
 
     def others(self) -> tuple[Master, ...]:
@@ -155,7 +153,7 @@ class ApiClaim:
         with self._lock:
             if self.host is not None or not self._probes:
                 return ()
-            return tuple(m for name, m in self._masters.items() if name not in self._asked)
+            return tuple(m for name, m in self._masters.items() if name != self._first)
 
     def settle(self, host: str, facts: Facts | None) -> None:
         """The claimant's answers; None where it was lost."""

@@ -5,15 +5,15 @@ The script and its answer are plain POSIX sh: a timer on a master can run the sa
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
+from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError
+from mlops_infra.operations.packed import tar_of
 from mlops_infra.render import render
 
 __all__ = [
@@ -113,11 +113,10 @@ def choose(members: Iterable[EtcdMember]) -> EtcdMember | None:
 
 def snapshot_script(*, node: str, address: str, cluster: str, tool: str) -> str:
     """What `SNAPSHOT_COMMAND` runs, and the timer of a master: its one argument is a directory of its own."""
-    server = f"https://{f'[{address}]' if ':' in address else address}:6443"
     return render(
         "backup/snapshot.sh.j2",
-        node=quote(node), server=quote(server), cluster=quote(cluster), tool=quote(tool), paths=MASTER_PATHS,
-        deadline=900,
+        node=quote(node), server=quote(https_url(address, 6443)), cluster=quote(cluster), tool=quote(tool),
+        paths=MASTER_PATHS, deadline=900,
     )  # fmt: skip
 
 
@@ -125,13 +124,7 @@ def snapshot_payload(*, node: str, address: str, cluster: str, tool: str, files:
     """The tar for `SNAPSHOT_COMMAND`. `files` by path in the bundle are put in as they are (`cluster/cluster.yaml`,
     `hosts/lb-1/etc/…`)."""
     script = snapshot_script(node=node, address=address, cluster=cluster, tool=tool)
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, content in {"run.sh": script.encode(), **{f"tree/{p}": c for p, c in files.items()}}.items():
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), 0o600
-            tar.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
+    return tar_of({"run.sh": script.encode(), **{f"tree/{path}": content for path, content in files.items()}})
 
 
 class SnapshotReader:

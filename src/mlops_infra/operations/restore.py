@@ -22,6 +22,7 @@ from mlops_infra.core import (
     Standing,
     Stat,
     StatFact,
+    https_url,
 )
 from mlops_infra.operations.evidence import evidence
 from mlops_infra.render import render
@@ -53,7 +54,7 @@ class Master:
 
     @property
     def peer(self) -> str:
-        return f"https://{f'[{self.address}]' if ':' in self.address else self.address}:2380"
+        return https_url(self.address, 2380)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from mlops_infra.core import API, FailurePolicy, Phase, Resource, Step, StepId
+from mlops_infra.core import API, FailurePolicy, Phase, Resource, Shell, Step, StepId
 from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.control_plane import seed_of
+from mlops_infra.resources import ApiObjects, ApiReady
 
-__all__ = ["addon_phase", "moves_soon", "named", "unlike"]
+__all__ = ["addon_phase", "installed", "moves_soon", "named", "unlike"]
 
 _SECONDS = 30
 
@@ -25,6 +27,15 @@ def addon_phase(
     after = frozenset(StepId("workers", host.name) for host in cluster.hosts.workers)
     steps = (Step(name, API, resources, needs=frozenset(needs), after=after),) if resources else ()
     return Phase(name, title, steps, FailurePolicy(1.0))
+
+
+def installed(
+    title: str, objects: Sequence[dict[str, Any]], *, inventory: str, before: tuple[Shell, ...] = ()
+) -> tuple[Resource, ...]:
+    """A component's objects, and then until its workloads run. No objects: what was installed earlier goes."""
+    declared = ApiObjects(title, tuple(objects), inventory=inventory, before=before)
+    workloads = tuple(one for one in objects if one["kind"] in {"Deployment", "DaemonSet"})
+    return (declared, ApiReady(title, workloads)) if objects else (declared,)
 
 
 def named(documents: list[dict[str, Any]], kind: str, name: str, *, what: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from mlops_infra.core import Secret
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.receivers import Receiver
 from mlops_infra.phases.addons import moves_soon
-from mlops_infra.phases.objects import container, deployment, labels, metadata, port, service
+from mlops_infra.phases.objects import NOBODY, container, deployment, labels, metadata, pod_security, port, service
 from mlops_infra.phases.prometheus import NAMESPACE, apart_from_others, balanced
 from mlops_infra.render import render
 
@@ -28,7 +28,6 @@ ALERTMANAGER = "alertmanager"
 TEST_PREFIX = "test of "
 """Before a receiver's name: the one that only test alerts go to."""
 _PEERS = "alertmanager-peers"
-_NOBODY = 65534
 
 
 def alertmanager_image(cluster: Cluster) -> str:
@@ -99,10 +98,7 @@ def _deployment(cluster: Cluster, replicas: int, mark: str) -> dict[str, Any]:
     )
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": _NOBODY, "runAsGroup": _NOBODY, "fsGroup": _NOBODY,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(NOBODY, owns_volumes=True),
         "affinity": apart_from_others(ALERTMANAGER, ("prometheus",)),
         "containers": [
             container(

@@ -8,6 +8,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.addons import moves_soon
 from mlops_infra.phases.host_exporters import TEXTFILES
 from mlops_infra.phases.objects import (
+    NOBODY,
     account,
     cluster_role,
     cluster_role_binding,
@@ -16,6 +17,7 @@ from mlops_infra.phases.objects import (
     daemon_set,
     deployment,
     digest,
+    pod_security,
     rule,
 )
 from mlops_infra.phases.prometheus import NAMESPACE
@@ -23,7 +25,6 @@ from mlops_infra.render import plain_templates
 
 __all__ = ["exporter_images", "kube_state_metrics_objects", "node_exporter_objects"]
 
-_NOBODY = 65534
 _STATE = "kube-state-metrics"
 _NODE = "node-exporter"
 
@@ -44,7 +45,7 @@ def node_exporter_objects(cluster: Cluster) -> tuple[dict[str, Any], ...]:
         "hostNetwork": True,
         "hostPID": True,
         "priorityClassName": "system-node-critical",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": _NOBODY},
+        "securityContext": {"runAsNonRoot": True, "runAsUser": NOBODY},
         "tolerations": [{"operator": "Exists"}],
         "containers": [
             container(
@@ -77,9 +78,7 @@ def kube_state_metrics_objects(cluster: Cluster) -> tuple[dict[str, Any], ...]:
     events, image = plain_templates("monitoring", ".yaml")["events"], exporter_images(cluster)[1]
     pod: dict[str, Any] = {
         "serviceAccountName": _STATE,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": _NOBODY, "seccompProfile": {"type": "RuntimeDefault"}
-        },
+        "securityContext": pod_security(NOBODY),
         "containers": [
             container(
                 _STATE,

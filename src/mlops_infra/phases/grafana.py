@@ -11,7 +11,7 @@ from mlops_infra.phases.addons import moves_soon
 from mlops_infra.phases.alertmanager import opaque
 from mlops_infra.phases.boards import DASHBOARDS
 from mlops_infra.phases.dashboards import board_json
-from mlops_infra.phases.objects import config_map, container, deployment, digest, port, service
+from mlops_infra.phases.objects import config_map, container, deployment, digest, pod_security, port, service
 from mlops_infra.phases.prometheus import NAMESPACE, apart_from_others, balanced
 from mlops_infra.render import to_yaml
 
@@ -110,10 +110,7 @@ def _deployment(cluster: Cluster, notes: Mapping[str, str]) -> dict[str, Any]:
     ]
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER, "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(_USER, owns_volumes=True),
         "affinity": apart_from_others(GRAFANA, ("prometheus",)),
         "containers": [
             container(

@@ -10,11 +10,11 @@ from typing import Any
 
 from mlops_infra.core import Phase, Resource
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.addons import addon_phase
+from mlops_infra.phases.addons import addon_phase, installed
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.ingress_nginx import CONTROLLER, NAMESPACE, SECRET, WEBHOOK, WEBHOOK_SERVICE, objects
 from mlops_infra.render import render
-from mlops_infra.resources import ApiObjects, ApiReady, GuardedCommand, kubectl_prelude
+from mlops_infra.resources import GuardedCommand, kubectl_prelude
 
 __all__ = ["ingress_phase"]
 
@@ -27,13 +27,10 @@ def ingress_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     resources: tuple[Resource, ...]
     if cluster.ingress.controller == "nginx" and cluster.hosts.workers:
         made = objects(context.manifest("ingress_nginx"), cluster)
-        resources = (
-            ApiObjects("NGINX ingress controller", made, inventory="ingress"),
-            _certificate(),
-            ApiReady("NGINX ingress controller", tuple(o for o in made if o["kind"] == "Deployment")),
-        )
+        declared, ready = installed("NGINX ingress controller", made, inventory="ingress")
+        resources = (declared, _certificate(), ready)
     else:
-        resources = (ApiObjects("Ingress controller", (), inventory="ingress"),)
+        resources = installed("Ingress controller", (), inventory="ingress")
     return addon_phase(cluster, context, name=NAME, title="Ingress controller", resources=resources)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlops_infra.core import bracketed
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.lb import MASTER_PORT
@@ -61,7 +62,7 @@ def cluster_configuration(cluster: Cluster) -> dict[str, Any]:
         "kind": "ClusterConfiguration",
         "clusterName": cluster.name,
         "kubernetesVersion": f"v{cluster.versions.kubernetes}",
-        "controlPlaneEndpoint": f"{_bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}",
+        "controlPlaneEndpoint": f"{bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}",
         "networking": {
             "podSubnet": network.pod_cidr,
             "serviceSubnet": network.service_cidr,
@@ -115,7 +116,7 @@ def join_document(cluster: Cluster, host: Host) -> dict[str, Any]:
         "kind": "JoinConfiguration",
         "discovery": {
             "bootstrapToken": {
-                "apiServerEndpoint": f"{_bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}",
+                "apiServerEndpoint": f"{bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}",
             }
         },
         "nodeRegistration": _registration(cluster, host),
@@ -164,7 +165,3 @@ def _arguments(arguments: Mapping[str, str]) -> dict[str, Any]:
 
 def _pairs(arguments: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in arguments.items()]
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

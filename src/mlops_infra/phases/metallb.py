@@ -8,10 +8,10 @@ from typing import Any
 
 from mlops_infra.core import Phase, Resource, Shell
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.addons import addon_phase, moves_soon, named, unlike
+from mlops_infra.phases.addons import addon_phase, installed, moves_soon, named, unlike
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.render import parse_documents, render
-from mlops_infra.resources import ApiObjects, ApiReady, kubectl_prelude
+from mlops_infra.resources import ApiObjects, kubectl_prelude
 
 __all__ = ["ADVERTISEMENT", "NAMESPACE", "metallb_phase", "patched", "pending", "pools"]
 
@@ -27,14 +27,10 @@ def metallb_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     resources: tuple[Resource, ...]
     if cluster.metallb.enabled and cluster.hosts.workers:
         objects = patched(context.manifest("metallb"))
-        resources = (
-            ApiObjects("MetalLB", objects, inventory="metallb"),
-            ApiReady("MetalLB", tuple(o for o in objects if o["kind"] in {"Deployment", "DaemonSet"})),
-            _pool_objects(pools(cluster)),
-        )
+        resources = (*installed("MetalLB", objects, inventory="metallb"), _pool_objects(pools(cluster)))
     else:
         # Pools first: their types go with the rest.
-        resources = (_pool_objects(()), ApiObjects("MetalLB", (), inventory="metallb"))
+        resources = (_pool_objects(()), *installed("MetalLB", (), inventory="metallb"))
     return addon_phase(cluster, context, name=NAME, title="MetalLB", resources=resources)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlops_infra.core import Phase, Resource
+from mlops_infra.core import Phase
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.addons import addon_phase, moves_soon
+from mlops_infra.phases.addons import addon_phase, installed, moves_soon
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.objects import (
     account,
@@ -19,12 +19,12 @@ from mlops_infra.phases.objects import (
     container,
     deployment,
     metadata,
+    pod_security,
     port,
     role_binding,
     rule,
     service,
 )
-from mlops_infra.resources import ApiObjects, ApiReady
 
 __all__ = ["metrics_images", "metrics_objects", "metrics_phase"]
 
@@ -37,15 +37,8 @@ _ROOT_CA = "kube-root-ca.crt"
 
 def metrics_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     """Its pod needs a worker: without any, as where it is switched off, only what was installed earlier goes."""
-    resources: tuple[Resource, ...]
-    if cluster.metrics.enabled and cluster.hosts.workers:
-        objects = metrics_objects(cluster)
-        resources = (
-            ApiObjects(_SERVER, objects, inventory=NAME),
-            ApiReady(_SERVER, tuple(o for o in objects if o["kind"] == "Deployment")),
-        )
-    else:
-        resources = (ApiObjects(_SERVER, (), inventory=NAME),)
+    objects = metrics_objects(cluster) if cluster.metrics.enabled and cluster.hosts.workers else ()
+    resources = installed(_SERVER, objects, inventory=NAME)
     return addon_phase(cluster, context, name=NAME, title="Metrics API", resources=resources)
 
 
@@ -92,11 +85,7 @@ def _deployment(cluster: Cluster) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "serviceAccountName": _SERVER,
         "priorityClassName": "system-cluster-critical",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(1000),
         "containers": [
             container(
                 _SERVER,

@@ -10,9 +10,9 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from mlops_infra.core import Phase, Resource, Shell
+from mlops_infra.core import Phase, Shell
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.addons import addon_phase
+from mlops_infra.phases.addons import addon_phase, installed
 from mlops_infra.phases.alertmanager import alertmanager_config, alertmanager_image, alertmanager_objects
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.exporters import exporter_images, kube_state_metrics_objects, node_exporter_objects
@@ -21,7 +21,7 @@ from mlops_infra.phases.host_exporters import is_wanted
 from mlops_infra.phases.objects import namespace
 from mlops_infra.phases.prometheus import NAMESPACE, prometheus_image, prometheus_objects
 from mlops_infra.render import render
-from mlops_infra.resources import ApiObjects, ApiReady, kubectl_prelude
+from mlops_infra.resources import kubectl_prelude
 
 __all__ = ["monitoring_images", "monitoring_objects", "monitoring_phase"]
 
@@ -31,14 +31,9 @@ _TITLE = "Monitoring"
 
 def monitoring_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     """Without workers nothing is installed, as where it is switched off: only what was installed earlier goes."""
-    resources: tuple[Resource, ...]
-    if is_wanted(cluster):
-        objects = monitoring_objects(cluster, context)
-        workloads = tuple(o for o in objects if o["kind"] in {"Deployment", "DaemonSet"})
-        before = _own_rules_checked(context.monitoring.rules)
-        resources = (ApiObjects(_TITLE, objects, inventory=NAME, before=before), ApiReady(_TITLE, workloads))
-    else:
-        resources = (ApiObjects(_TITLE, (), inventory=NAME),)
+    objects = monitoring_objects(cluster, context) if is_wanted(cluster) else ()
+    before = _own_rules_checked(context.monitoring.rules) if objects else ()
+    resources = installed(_TITLE, objects, inventory=NAME, before=before)
     return addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "NAME_LABEL",
+    "NOBODY",
     "account",
     "cluster_role",
     "cluster_role_binding",
@@ -19,6 +20,7 @@ __all__ = [
     "labels",
     "metadata",
     "namespace",
+    "pod_security",
     "port",
     "role_binding",
     "rule",
@@ -27,6 +29,8 @@ __all__ = [
 
 Manifest = dict[str, Any]
 NAME_LABEL = "app.kubernetes.io/name"
+NOBODY = 65534
+"""The user of that name: owns nothing on any host."""
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -143,6 +147,15 @@ def container(
     if alive:
         made["livenessProbe"] = {**_asked(*alive, period=15), "failureThreshold": 6}
     return made
+
+
+def pod_security(user: int, *, owns_volumes: bool = False) -> Manifest:
+    """Of a pod whose containers run as `user`, and with no call of the kernel that the runtime keeps from them.
+
+    `owns_volumes`: what it mounts is its group's, so that it can write there.
+    """
+    group = {"runAsGroup": user, "fsGroup": user} if owns_volumes else {}
+    return {"runAsNonRoot": True, "runAsUser": user, **group, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def deployment(

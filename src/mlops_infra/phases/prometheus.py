@@ -11,6 +11,7 @@ from mlops_infra.phases.addons import moves_soon
 from mlops_infra.phases.alert_rules import alert_rules
 from mlops_infra.phases.objects import (
     NAME_LABEL,
+    NOBODY,
     account,
     cluster_role,
     cluster_role_binding,
@@ -19,6 +20,7 @@ from mlops_infra.phases.objects import (
     deployment,
     digest,
     metadata,
+    pod_security,
     port,
     rule,
     service,
@@ -37,7 +39,6 @@ __all__ = [
 
 NAMESPACE = "monitoring"
 PROMETHEUS = "prometheus"
-_NOBODY = 65534
 _CLAIM = "prometheus"
 _USED_SHARE = 0.8
 """Of the volume: the write-ahead log and a compaction under way need the rest."""
@@ -152,10 +153,7 @@ def _deployment(cluster: Cluster, config: str) -> dict[str, Any]:
     )
     pod: dict[str, Any] = {
         "serviceAccountName": PROMETHEUS,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": _NOBODY, "runAsGroup": _NOBODY, "fsGroup": _NOBODY,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(NOBODY, owns_volumes=True),
         "affinity": apart_from_others(PROMETHEUS, ("alertmanager", "grafana")),
         # The write-ahead log is closed properly, or read again for minutes at the next start.
         "terminationGracePeriodSeconds": 300,

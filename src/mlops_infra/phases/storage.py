@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from mlops_infra.core import API, Phase, Resource, StepId
+from mlops_infra.core import API, Phase, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.storage import LOCAL_PATH
-from mlops_infra.phases.addons import addon_phase, moves_soon
+from mlops_infra.phases.addons import addon_phase, installed, moves_soon
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.objects import (
+    NOBODY,
     account,
     cluster_role,
     cluster_role_binding,
@@ -24,12 +25,10 @@ from mlops_infra.phases.objects import (
     role_binding,
     rule,
 )
-from mlops_infra.resources import ApiObjects, ApiReady
 
 __all__ = ["HELPER", "NAMESPACE", "storage_images", "storage_objects", "storage_phase"]
 
 NAME = "storage"
-_TITLE = "Storage"
 NAMESPACE = "local-path-storage"
 HELPER = "docker.io/library/busybox:1.36.1"
 """Runs on the node for a moment, to make and to remove a volume's directory."""
@@ -40,20 +39,14 @@ _TEARDOWN = '#!/bin/sh\nset -eu\nrm -rf "$VOL_DIR"\n'
 
 def storage_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     """Without workers nothing is installed, as where another class is named."""
-    resources: tuple[Resource, ...]
-    if cluster.storage.is_ours and cluster.hosts.workers:
-        objects = storage_objects(cluster)
-        resources = (
-            ApiObjects("local-path storage", objects, inventory=NAME),
-            ApiReady("local-path storage", tuple(o for o in objects if o["kind"] == "Deployment")),
-        )
-        return addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
-    gone = addon_phase(
-        cluster, context, name=NAME, title=_TITLE, resources=(ApiObjects("local-path storage", (), inventory=NAME),)
-    )
+    objects = storage_objects(cluster) if cluster.storage.is_ours and cluster.hosts.workers else ()
+    resources = installed("local-path storage", objects, inventory=NAME)
+    phase = addon_phase(cluster, context, name=NAME, title="Storage", resources=resources)
+    if objects:
+        return phase
     # Who takes a volume away when its claim goes must not go before it.
-    steps = tuple(replace(step, after=step.after | {StepId("monitoring", API)}) for step in gone.steps)
-    return replace(gone, steps=steps)
+    steps = tuple(replace(step, after=step.after | {StepId("monitoring", API)}) for step in phase.steps)
+    return replace(phase, steps=steps)
 
 
 def storage_images(cluster: Cluster) -> tuple[str, ...]:
@@ -126,7 +119,7 @@ def _deployment(cluster: Cluster, config: str) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "serviceAccountName": _PROVISIONER,
         "priorityClassName": "system-cluster-critical",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534},
+        "securityContext": {"runAsNonRoot": True, "runAsUser": NOBODY},
         "containers": [
             container(
                 _PROVISIONER,

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backup_site import open_demo
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mlops_infra.app.access import CLUSTER_WIDE, IN_NAMESPACES, bindings, chosen, parse_span, register_of
 from mlops_infra.app.access_grant import Granted, grant, revoke
-from mlops_infra.app.context import SiteContext, open_site
+from mlops_infra.app.context import SiteContext
 from mlops_infra.core import API, Phase, Step
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.observation import Observation
@@ -30,17 +31,6 @@ from mlops_infra.transport.session import Reply
 from mlops_infra.ui.access import granted_text, register_shape, register_text, revoked_text
 from mlops_infra.ui.console import Style
 
-CLUSTER = """
-name: demo
-ssh: {user: ops}
-hosts:
-  lb: [{name: lb-1, address: 10.0.0.9}]
-  masters:
-    - {name: m1, address: 10.0.0.1}
-    - {name: m2, address: 10.0.0.2}
-    - {name: m3, address: 10.0.0.3}
-access: {operator_namespaces: [shop, lab]}
-"""
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -91,9 +81,7 @@ class Masters:
 
 
 def context_of(tmp_path: Path) -> SiteContext:
-    config = tmp_path / "cluster.yaml"
-    config.write_text(CLUSTER)
-    return open_site(config)
+    return open_demo(tmp_path, "access: {operator_namespaces: [shop, lab]}\n")
 
 
 def given(tmp_path: Path, masters: Masters, role: Any = "operator", span: str = "12h", **more: Any) -> Granted:

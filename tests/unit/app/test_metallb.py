@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from mlops_infra.app import metallb
 from mlops_infra.app.arp import Heard, arp_question, heard
-from mlops_infra.app.metallb import Wanted, prepare, refuse
+from mlops_infra.app.metallb import Wanted, prepare, refuse, wait_until_answered
 from mlops_infra.app.metallb_state import (
     ADVERTISEMENTS,
     ANNOUNCED,
@@ -90,7 +91,7 @@ class FakePlatform:
             of = Facts({question: CommandFact(0, self.said) for question in more.get("lb-1", ())})
             return SimpleNamespace(api=self.facts, of=lambda host: of)
 
-        return SimpleNamespace(observe=observe, close=lambda: None)
+        return nullcontext(SimpleNamespace(observe=observe))
 
 
 NODES = f"net 10.0.0.2/24\nown 10.0.0.2 02:00:00:00:00:02\narp 10.0.0.21 {W1}\narp 10.0.0.22 {W2}\n"
@@ -106,6 +107,25 @@ def config(tmp_path: Path) -> Path:
 def changed(config: Path, *words: str, facts: Facts | None = None, said: str = "", **more: Any) -> metallb.PoolChange:
     platform: Any = FakePlatform(config, facts or api(service("front", "10.0.0.105")), NODES + said)
     return prepare(platform, Wanted(words, **more))
+
+
+def test_what_is_waited_for_is_said_once_however_often_it_is_asked(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform: Any = FakePlatform(config, api(service("front")), NODES)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            platform.facts = api(service("front", "10.0.0.105"))
+            platform.said += f"arp 10.0.0.105 {W2}\ntcp 10.0.0.105:80\n"
+
+    monkeypatch.setattr(metallb.time, "sleep", sleep)
+    told: list[str] = []
+    state = wait_until_answered(platform, told.append, seconds=30)
+    assert told == ["waiting: shop/front has no address yet"]
+    assert [s.node for s in state.services] == ["w-2"]
 
 
 def test_a_larger_range_keeps_everybody_and_every_comment(config: Path) -> None:

@@ -106,6 +106,22 @@ def test_each_host_is_told_how_much_it_may_say(tmp_path: Path) -> None:
     assert script.decode().endswith("| head -c 100000\n")
 
 
+@pytest.mark.parametrize("kind", ["etcd-log", "kube-apiserver-log", "kubelet-log", "any-other-log"])
+@pytest.mark.parametrize("section", ["doctor", "doctor-control-plane"])
+def test_what_the_doctor_quotes_of_a_log_is_not_in_the_archive(tmp_path: Path, kind: str, section: str) -> None:
+    # A Secret's value under a name of its own: only the lines before it tell what it is, and these have a key before.
+    quoted = f"{kind}\tkind: Secret\n{kind}\tdata:\n{kind}\t  odd: {PLANTED}\n"
+    body = f"ready\tok\n{quoted}etcd\tnot running\nlast\tetcd-log\tis a word\n{kind}\t{PLANTED}"
+    found = collected(tmp_path, FakeTransport(default=says((section, body), ("system", f"{kind}\tLinux"))))
+    path = tmp_path / "x.tar.gz"
+    use.archive(path, found, {})
+    with tarfile.open(path) as tar:
+        texts = {one.name: tar.extractfile(one).read().decode() for one in tar.getmembers()}  # type: ignore[union-attr]
+    assert PLANTED not in "".join(texts.values())
+    assert texts[f"x/hosts/m1/{section}.txt"] == "ready\tok\netcd\tnot running\nlast\tetcd-log\tis a word\n"
+    assert texts["x/hosts/m1/system.txt"] == f"{kind}\tLinux\n", "only the doctor's answers have such keys"
+
+
 def test_a_host_cannot_choose_a_place_outside_of_its_own(tmp_path: Path) -> None:
     evil = says(("../../../etc/passwd", "x"), ("/etc/shadow", "y"), ("..", "z"), ("a\x00b", "w"))
     found = collected(tmp_path, FakeTransport(default=evil))
