@@ -224,6 +224,7 @@ def _deploy(site: _Site, masters: Sequence[str], made_on: list[str]) -> tuple[De
     """On the first master whose API server is ready. Appends that master before anything is made there."""
     names = {"namespace": site.namespace, "token": site.token}
     objects = render("smoke/objects.yaml.j2", **names, started=site.started, nodes=[n.name for n in site.nodes])
+    asked_for = site.context.cluster.metallb.asked_for()
     told: list[str] = []
     for name in masters:
         begun = time.monotonic()
@@ -231,7 +232,7 @@ def _deploy(site: _Site, masters: Sequence[str], made_on: list[str]) -> tuple[De
             "smoke/deploy.sh.j2",
             server=_server(site, name), lock=site.lock, label=LABEL, started=site.started, namespace=site.namespace,
             objects=objects.rstrip(), patience=START,
-            balancer=render("smoke/balancer.yaml.j2", **names).rstrip(),
+            balancer=render("smoke/balancer.yaml.j2", **names, annotations=asked_for).rstrip(),
             ingress=render("smoke/ingress.yaml.j2", **names, host=site.host).rstrip(),
         )  # fmt: skip
         try:

@@ -6,7 +6,7 @@ It runs in the namespace of the quick half, which takes it away. What the platfo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -104,8 +104,13 @@ def full_checks(
     return (*found, check_top(told), check_scraped(told, asked=starts.is_ok), check_targets(told), check_alerts(told))
 
 
-def ml_documents(namespace: str, host: str, *, ingress_class: str | None, has_pools: bool) -> list[dict[str, Any]]:
-    """The example as it is, in this namespace: a fixed number of pods, and only what the platform can serve."""
+def ml_documents(
+    namespace: str, host: str, *, ingress_class: str | None, has_pools: bool, asked_for: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The example as it is, in this namespace: a fixed number of pods, and only what the platform can serve.
+
+    `asked_for`: annotations of the Service with an address of its own.
+    """
     files = {name: example_file(f"{EXAMPLE}/app/{name}") for name in ("service.py", "model.json")}
     documents: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ml-service"}, "data": files}
@@ -117,8 +122,10 @@ def ml_documents(namespace: str, host: str, *, ingress_class: str | None, has_po
         kind, spec = document["kind"], document.get("spec", {})
         if kind == "HorizontalPodAutoscaler" or (kind == "Ingress" and ingress_class is None):
             continue
-        if kind == "Service" and spec.get("type") == "LoadBalancer" and not has_pools:
-            continue
+        if kind == "Service" and spec.get("type") == "LoadBalancer":
+            if not has_pools:
+                continue
+            document["metadata"].setdefault("annotations", {}).update(asked_for)
         document["metadata"]["namespace"] = namespace
         if kind == "Deployment":
             spec["replicas"] = REPLICAS
@@ -131,7 +138,10 @@ def ml_documents(namespace: str, host: str, *, ingress_class: str | None, has_po
 
 def _deploy(ground: Ground, deployed: Deployed, master: str, server: str) -> str:
     has_pools = deployed.balancer is not None
-    documents = ml_documents(ground.namespace, _host(ground), ingress_class=deployed.ingress_class, has_pools=has_pools)
+    documents = ml_documents(
+        ground.namespace, _host(ground), ingress_class=deployed.ingress_class, has_pools=has_pools,
+        asked_for=ground.context.cluster.metallb.asked_for(),
+    )  # fmt: skip
     script = render(
         "smoke/full-deploy.sh.j2",
         server=server, namespace=ground.namespace, patience=START, replicas=REPLICAS,

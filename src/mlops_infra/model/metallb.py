@@ -9,8 +9,10 @@ from pydantic import Field
 
 from mlops_infra.model.base import DnsName, Noun
 
-__all__ = ["DEFAULT_POOL", "MetalLB"]
+__all__ = ["ADDRESS_POOL", "DEFAULT_POOL", "MetalLB"]
 
+ADDRESS_POOL = "metallb.universe.tf/address-pool"
+"""The annotation by which a Service asks for an address of one pool."""
 DEFAULT_POOL = "default-pool"
 
 AddressRange = Annotated[str, "10.110.190.100-10.110.190.110 or 10.110.190.96/28"]
@@ -30,3 +32,9 @@ class MetalLB(Noun):
         if self.pool:
             yield DEFAULT_POOL, self.pool
         yield from ((name, ranges) for name, ranges in self.pools.items() if ranges)
+
+    def asked_for(self) -> dict[str, str]:
+        """The annotation of Services that try the platform out: a pool that somebody made by hand may lack an
+        advertisement, and says nothing of ours. Empty where the file names no pool."""
+        first = next(self.by_name(), None) if self.enabled else None
+        return {ADDRESS_POOL: first[0]} if first else {}

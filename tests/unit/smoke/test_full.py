@@ -59,17 +59,19 @@ def answers(place: str, off: float = 0.0) -> list[Probe]:
 
 
 def test_the_example_is_deployed_as_it_is_with_a_number_of_pods_and_its_name(tmp_path: Path) -> None:
-    made = ml_documents("ns", "x.invalid", ingress_class="nginx", has_pools=True)
+    made = ml_documents("ns", "x.invalid", ingress_class="nginx", has_pools=True, asked_for={"pool": "ours"})
     by_kind = {d["kind"]: d for d in made if d["metadata"]["name"] != "ml-service-lb"}
     assert {d["metadata"]["namespace"] for d in made} == {"ns"}
     assert by_kind["Deployment"]["spec"]["replicas"] == 2
     assert by_kind["Ingress"]["spec"]["rules"][0]["host"] == "x.invalid"
     assert by_kind["ConfigMap"]["data"]["service.py"] == (HOME / "app/service.py").read_text()
     assert "HorizontalPodAutoscaler" not in by_kind
+    (balancer,) = [d for d in made if d["metadata"]["name"] == "ml-service-lb"]
+    assert balancer["metadata"]["annotations"] == {"pool": "ours"}
 
 
 def test_what_the_platform_does_not_have_is_not_deployed() -> None:
-    made = ml_documents("ns", "x.invalid", ingress_class=None, has_pools=False)
+    made = ml_documents("ns", "x.invalid", ingress_class=None, has_pools=False, asked_for={})
     assert [d["kind"] for d in made] == ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget"]
 
 

@@ -101,6 +101,17 @@ def test_everything_is_asked_and_taken_away(tmp_path: Path, hosts: Hosts) -> Non
     assert sum(transport.channels.values()) == 4, "deploy, one a worker, clean"
 
 
+@pytest.mark.parametrize(
+    ("pools", "asked"), [("pool: [10.0.0.60/30]", '{"metallb.universe.tf/address-pool": "default-pool"}'), ("", "{}")]
+)
+def test_an_address_is_asked_of_a_pool_of_the_file(tmp_path: Path, hosts: Hosts, pools: str, asked: str) -> None:
+    """A pool made by hand, without an advertisement, made half of the smoke tests fail on a platform that was well."""
+    context = context_of(tmp_path, f"}}\nmetallb: {{{pools}")
+    run_smoke(context, hosts.transport(), lambda _: None)
+    (deploy,) = [script for _, script in hosts.scripts if "name: smoke-lb" in script]
+    assert f"annotations: {asked}" in deploy
+
+
 def test_a_failure_is_exit_2_and_shown_with_cause_and_command(tmp_path: Path, hosts: Hosts) -> None:
     hosts.silent = {"pods:w2"}
     done = run_smoke(context_of(tmp_path), hosts.transport(), lambda _: None)
