@@ -15,6 +15,8 @@ __all__ = ["Joiner", "kubeadm_init", "kubeadm_join"]
 
 INIT, JOIN = "kubeadm-init", "kubeadm-join"
 _TOKEN_TTL = "15m0s"  # noqa: S105 - how long one lives
+_PATIENCE = 60
+"""Seconds in which the API, and a learner of before, are waited for; what is minted then takes less again."""
 _MEMBER_WORDS = frozenset({"none", "voter", "learner", "unknown"})
 
 
@@ -59,7 +61,8 @@ def kubeadm_join(joiner: Joiner, *, seed: str, kubernetes: str) -> Operation:
     """
     mint = render(
         "operations/mint.sh.j2",
-        ttl=_TOKEN_TTL, node=joiner.node, role=joiner.role, seed=seed, kubernetes=kubernetes, peer_url=f"https://{joiner.address}:2380",
+        ttl=_TOKEN_TTL, patience=_PATIENCE, node=joiner.node, role=joiner.role, seed=seed, kubernetes=kubernetes,
+        peer_url=f"https://{joiner.address}:2380",
     )  # fmt: skip
     return Operation(
         id=JOIN,

@@ -24,10 +24,7 @@ def picture_text(picture: Picture, style: Style) -> str:
     lines += [f"add-ons    {', '.join(_addon(a, style) for a in picture.addons)}"]
     lines += _addresses(picture, style)
     lines += [f"expiry     {_certificate(picture, style)}", f"backup     {_backup(picture, style)}"]
-    lines += [f"kubeconfig {picture.status.kubeconfig or 'not fetched yet (`mlops-infra kubeconfig`)'}"]
-    for balancer in picture.status.lb:
-        where = f"user {picture.status.stats_user}, password in {picture.status.stats_password_in}"
-        lines.append(f"statistics {balancer.stats_url}  {where}")
+    lines += [status_text(parts, style, ("access",))]
     notes = [f"{style.note('note:')} {note}" for note in picture.status.notes]
     return "\n".join([*lines, "", *_findings(picture, style), *([""] if notes else []), *notes])
 
