@@ -60,7 +60,7 @@ def bundle(
         found = use.collect(context, transport, hosts, use.Bounds(seconds, size << 20, minutes), scrub)
     diagnosis = examined(seconds - found.seconds)
     why = diagnosis.brief if isinstance(diagnosis, InfraError) else f"It had not ended within {seconds:.0f} s."
-    diagnosis = None if diagnosis is None or isinstance(diagnosis, InfraError) else diagnosis
+    diagnosis = None if diagnosis is None or isinstance(diagnosis, InfraError) else diagnosis.scrubbed(scrub)
     found.files |= use.local_files(context, scrub)
     pages = _pages(diagnosis)
     pages["index.html"] = index_page(found, diagnosis, why, pages)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from mlops_infra.core import closure_of
 from mlops_infra.doctor.check import Check, Finding, Ok, Severity, Skipped, Verdict, named
@@ -22,6 +22,15 @@ class Diagnosed:
     host: str
     finding: Finding
     follows: tuple[Diagnosed, ...] = ()
+
+    def scrubbed(self, scrub: Callable[[str], str]) -> Diagnosed:
+        """The same with its texts scrubbed one by one: lines of evidence are no lines any more once they are JSON."""
+        found = self.finding
+        finding = replace(
+            found, brief=scrub(found.brief), evidence=scrub(found.evidence), cause=scrub(found.cause),
+            remedy=scrub(found.remedy),
+        )  # fmt: skip
+        return replace(self, finding=finding, follows=tuple(one.scrubbed(scrub) for one in self.follows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,11 @@ class Diagnosis:
     unreachable: tuple[str, ...] = ()
     channels: int = 0
     seconds: float = field(default=0.0, compare=False)
+
+    def scrubbed(self, scrub: Callable[[str], str]) -> Diagnosis:
+        """The same for others' eyes."""
+        findings = tuple(one.scrubbed(scrub) for one in self.findings)
+        return replace(self, findings=findings, advice=tuple(one.scrubbed(scrub) for one in self.advice))
 
     @property
     def exit_code(self) -> ExitCode:

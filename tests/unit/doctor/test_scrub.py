@@ -8,7 +8,10 @@ from base64 import b64encode
 
 import pytest
 
+from mlops_infra.app.doctor import diagnosis_shape
 from mlops_infra.core import MASK
+from mlops_infra.doctor.check import Finding, Severity
+from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis
 from mlops_infra.doctor.scrub import Scrubber
 
 PEM = """-----BEGIN RSA PRIVATE KEY-----
@@ -129,3 +132,12 @@ def test_long_lines_cost_little(text: str) -> None:
     begun = time.monotonic()
     Scrubber()(f"kind: Secret\n{text * 100}")
     assert time.monotonic() - begun < 5, "200 kB of the worst lines; seconds on a busy machine, not minutes"
+
+
+def test_a_findings_evidence_is_scrubbed_before_its_lines_become_one() -> None:
+    quoted = f"kind: Secret\ndata:\n  odd: {SECRET}\n"
+    finding = Finding("a pod says it all", quoted)
+    cause = Diagnosed("pods.crash", Severity.ERROR, "", finding, (Diagnosed("x", Severity.WARNING, "m1", finding),))
+    diagnosis = Diagnosis((cause,), advice=(cause,))
+    assert SECRET in Scrubber()(json.dumps(diagnosis_shape(diagnosis)))
+    assert SECRET not in json.dumps(diagnosis_shape(diagnosis.scrubbed(Scrubber())))
