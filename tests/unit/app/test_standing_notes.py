@@ -52,7 +52,7 @@ def test_the_retired_part_names_its_successor_and_is_not_told_of_where_that_serv
     for text in told(opened(tmp_path)):
         assert "`ingress.controller: traefik` serves the same Ingresses" in text
     for text in told(opened(tmp_path, "ingress: {controller: traefik}\n")):
-        assert "retired" not in text
+        assert "ingress-nginx is retired" not in text
 
 
 def test_with_a_pool_nothing_is_pending(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def _histogram(name: str, labels: str, bounds: Mapping[str, int]) -> Series:
     return {f'{name}{{{labels},le="{bound}"}}': f"0+{step}x120" for bound, step in bounds.items()}
 
 
-_SHOP = 'job="ingress",service="shop-web-80@kubernetesingressnginx"'
+_SHOP = 'job="ingress",service="shop-web-web-80@kubernetesingressnginx"'
 
 
 def _traefik(errors: int) -> Series:
