@@ -79,11 +79,16 @@ def addons_of(cluster: Cluster, api: Facts) -> tuple[Addon, ...]:
         ("kube-proxy", "", probes.KUBE_PROXY),
         ("MetalLB", versions.metallb, probes.METALLB_CONTROLLER),
         ("MetalLB speakers", "", probes.METALLB_SPEAKER),
-        ("ingress", versions.ingress_nginx, probes.INGRESS),
+        ("ingress", _ingress_version(cluster), probes.ingress(cluster)),
     ]
     if cluster.network.cni == "flannel":
         parts.insert(0, ("Flannel", versions.flannel, probes.FLANNEL))
     return tuple(_addon(name, version, api.get(probe)) for name, version, probe in parts)
+
+
+def _ingress_version(cluster: Cluster) -> str:
+    versions = cluster.versions
+    return versions.traefik if cluster.ingress.controller == "traefik" else versions.ingress_nginx
 
 
 def _addon(name: str, version: str, there: object) -> Addon:

@@ -42,7 +42,7 @@ def build(
         [], "--home", metavar="PUBLIC=URL", help="Ask there for what begins with this public URL, such as a proxy."
     ),
     extra: list[str] = typer.Option(
-        [], "--with", metavar="COMPONENT", help="Also this one: storage, metrics, monitoring, examples."
+        [], "--with", metavar="COMPONENT", help="Also this one: storage, metrics, monitoring, examples, traefik."
     ),
 ) -> None:
     """Fill a mirror, going on where an earlier run stopped.

@@ -7,7 +7,7 @@ from typing import Any
 from mlops_infra.core import Probe
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict
 from mlops_infra.doctor.hosts import brief_of, changes_of, evidence_of
-from mlops_infra.doctor.probes import BACKENDS, BALANCER, HAPROXY, INGRESS, Backend, parse_backends, said
+from mlops_infra.doctor.probes import BACKENDS, BALANCER, HAPROXY, Backend, ingress, parse_backends, said
 from mlops_infra.doctor.runtime import stopped
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
@@ -84,7 +84,7 @@ def _api_backends(view: View, _: str) -> Verdict:
 
 
 def _ingress_backends(view: View, _: str) -> Verdict:
-    if not isinstance(view.api(INGRESS), dict):
+    if not isinstance(view.api(ingress(view.cluster)), dict):
         return Skipped("no ingress controller, or no API to ask")
     found = []
     for host in view.cluster.hosts.lb:
@@ -119,8 +119,7 @@ def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
 
 
 def _ingress_api(cluster: Cluster) -> frozenset[Probe[Any]]:
-    del cluster
-    return frozenset({INGRESS})
+    return frozenset({ingress(cluster)})
 
 
 LB: tuple[Check, ...] = (

@@ -12,7 +12,6 @@ from mlops_infra.doctor.probes import (
     CONTAINERS,
     COREDNS,
     FLANNEL,
-    INGRESS,
     INGRESS_LB,
     KUBE_PROXY,
     METALLB_CONTROLLER,
@@ -20,6 +19,7 @@ from mlops_infra.doctor.probes import (
     METALLB_POOL,
     METALLB_SPEAKER,
     Container,
+    ingress,
     kubelet,
     parse_containers,
     said,
@@ -30,6 +30,7 @@ from mlops_infra.model.hosts import Host
 
 __all__ = ["NETWORK", "deployment_runs", "not_running_on"]
 
+_Asked = ApiObject | Callable[[Cluster], ApiObject]
 _NO_API = Skipped("no API to ask")
 _NODE_BEHIND = ("node.ready", "cri.up", "cri.config", "kubelet.up", "host.disk", "host.sysctl", "host.modules")
 
@@ -172,9 +173,9 @@ def _addon(view: View, name: str) -> str:
     return on_host(view.a_master, f"{script}; }} >{config} && kubeadm init phase addon {name} --config {config}")
 
 
-def _if_installed(probe: ApiObject, what: str, judge: Callable[[View], Verdict]) -> Callable[[View, str], Verdict]:
+def _if_installed(probe: _Asked, what: str, judge: Callable[[View], Verdict]) -> Callable[[View, str], Verdict]:
     def guarded(view: View, _: str) -> Verdict:
-        there = view.api(probe)
+        there = view.api(_of(probe, view.cluster))
         if there is None:
             return _NO_API
         return Skipped(f"{what} is not installed") if isinstance(there, Absent) else judge(view)
@@ -221,7 +222,7 @@ def _metallb_pool(view: View) -> Verdict:
 
 
 def _ingress(view: View) -> Verdict:
-    return deployment_runs(view, INGRESS, "the ingress controller", "mlops-infra up", replicas=2)
+    return deployment_runs(view, ingress(view.cluster), "the ingress controller", "mlops-infra up", replicas=2)
 
 
 def _ingress_address(view: View) -> Verdict:
@@ -240,8 +241,12 @@ def _ingress_address(view: View) -> Verdict:
     )
 
 
-def _api(*probes: ApiObject) -> Callable[[Cluster], frozenset[Probe[Any]]]:
-    return lambda cluster: frozenset(probes)
+def _api(*probes: _Asked) -> Callable[[Cluster], frozenset[Probe[Any]]]:
+    return lambda cluster: frozenset(_of(probe, cluster) for probe in probes)
+
+
+def _of(probe: _Asked, cluster: Cluster) -> ApiObject:
+    return probe if isinstance(probe, ApiObject) else probe(cluster)
 
 
 def _node_needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
@@ -331,10 +336,10 @@ NETWORK: tuple[Check, ...] = (
         "ingress.up",
         "Does the ingress controller run?",
         Severity.ERROR,
-        _if_installed(INGRESS, "the ingress controller", _ingress),
+        _if_installed(ingress, "the ingress controller", _ingress),
         "HTTP and HTTPS reach the platform through it. Skipped while none is installed.",
         scope="cluster",
-        api=_api(INGRESS),
+        api=_api(ingress),
         depends_on=(*_NODE_BEHIND, "cni.flannel", "dns.cluster"),
         claims=("^ready:.*ingress controller$",),
     ),
@@ -342,10 +347,10 @@ NETWORK: tuple[Check, ...] = (
         "ingress.address",
         "Has the ingress controller its address?",
         Severity.ERROR,
-        _if_installed(INGRESS, "the ingress controller", _ingress_address),
+        _if_installed(ingress, "the ingress controller", _ingress_address),
         "The address of its Service of type LoadBalancer comes from MetalLB's pool.",
         scope="cluster",
-        api=_api(INGRESS, INGRESS_LB),
+        api=_api(ingress, INGRESS_LB),
         depends_on=("metallb.controller", "metallb.pool"),
     ),
 )

@@ -37,7 +37,6 @@ __all__ = [
     "CSRS",
     "FLANNEL",
     "HAPROXY",
-    "INGRESS",
     "INGRESS_LB",
     "KUBELET",
     "KUBELET_CONF",
@@ -56,6 +55,7 @@ __all__ = [
     "Container",
     "Said",
     "control_plane",
+    "ingress",
     "kubelet",
     "parse_backends",
     "parse_certificates",
@@ -87,8 +87,13 @@ METALLB_CONTROLLER = ApiObject("apps/v1", "Deployment", "controller", "metallb-s
 METALLB_SPEAKER = ApiObject("apps/v1", "DaemonSet", "speaker", "metallb-system")
 METALLB_ENDPOINTS = ApiObject("v1", "Endpoints", "metallb-webhook-service", "metallb-system")
 METALLB_POOL = ApiObject("metallb.io/v1beta1", "IPAddressPool", "default-pool", "metallb-system")
-INGRESS = ApiObject("apps/v1", "Deployment", "ingress-nginx-controller", "ingress-nginx")
+INGRESS_DEPLOYMENTS = {"nginx": "ingress-nginx-controller", "traefik": "traefik", "none": "ingress-nginx-controller"}
 INGRESS_LB = ApiObject("v1", "Service", "ingress-nginx-controller-lb", "ingress-nginx")
+
+
+def ingress(cluster: Cluster) -> ApiObject:
+    """The Deployment of the controller that cluster.yaml names."""
+    return ApiObject("apps/v1", "Deployment", INGRESS_DEPLOYMENTS[cluster.ingress.controller], "ingress-nginx")
 
 
 def kubelet(cluster: Cluster) -> Command:

@@ -14,6 +14,7 @@ __all__ = ["check_versions"]
 
 _INGRESS_SAFE = (1, 11, 5)
 """https://github.com/kubernetes/kubernetes/issues/131009 (1.12.0 lacks the fix too; it is not offered here)."""
+_TRAEFIK_SAFE, _TRAEFIK_NEXT = (3, 6, 2), (4,)
 TITLES = {"kubernetes": "Kubernetes", "containerd": "containerd"}
 
 
@@ -34,6 +35,8 @@ def check_versions(cluster: Cluster, today: date) -> Iterator[Finding]:
     yield from _pairs(cluster)
     if cluster.ingress.controller == "nginx" and cluster.hosts.workers:
         yield from _ingress(cluster)
+    if cluster.ingress.controller == "traefik":
+        yield from _traefik(cluster)
 
 
 def _ingress(cluster: Cluster) -> Iterator[Finding]:
@@ -42,8 +45,17 @@ def _ingress(cluster: Cluster) -> Iterator[Finding]:
     lacking = [] if (parse_version(version) or (0,)) >= _INGRESS_SAFE else ["CVE-2025-1974"]
     message = "ingress-nginx is retired since March 2026: nobody mends it any more"
     message += f"; {version} lacks the fix of {', '.join(lacking)}" if lacking else ""
-    hint = "1.11.5 is the first of its line that has it" if lacking else "plan a move to Gateway API"
+    message += "; `ingress.controller: traefik` serves the same Ingresses"
+    hint = "1.11.5 is the first of its line that has it" if lacking else "docs/how-to/ingress.md says what changes"
     yield Finding(("versions", "ingress_nginx"), message, hint, warning=True)
+
+
+def _traefik(cluster: Cluster) -> Iterator[Finding]:
+    """Its provider for ingress-nginx's annotations is no experiment since 3.6.2, as its flag for experiments says."""
+    version = cluster.versions.traefik
+    if not _TRAEFIK_SAFE <= (parse_version(version) or (0,)) < _TRAEFIK_NEXT:
+        message = f"Traefik {version} cannot stand in for ingress-nginx the way that this program sets it up"
+        yield Finding(("versions", "traefik"), message, "3.6.2 is the first that can, 3 the major that is known here")
 
 
 def _patch(component: str, version: str, minor: Minor, keys: Keys) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ class Versions(Noun):
     metallb: Version = "0.14.8"
     ingress_nginx: Version = "1.11.5"
     """The NGINX ingress controller."""
+    traefik: Version = "3.7.13"
+    """Where `ingress.controller` is `traefik`; 3.6.2 is the first that can stand in for ingress-nginx."""
     local_path: Version = "0.0.30"
     """local-path-provisioner."""
     metrics_server: Version = "0.7.2"

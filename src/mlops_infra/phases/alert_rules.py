@@ -21,7 +21,7 @@ def alert_rules(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     wanted = [*_ALWAYS]
     wanted += ["etcd", "exposed"] if cluster.security.expose_metrics else []
     wanted += ["haproxy"] if cluster.hosts.lb else []
-    wanted += ["ingress"] if cluster.ingress.controller == "nginx" else []
+    wanted += {"nginx": ["ingress"], "traefik": ["ingress-traefik"], "none": []}[cluster.ingress.controller]
     wanted += ["metallb"] if cluster.metallb.enabled else []
     delay = cluster.monitoring.alert_delay
     files = {f"{name}.yaml": with_delay(shipped[name], delay) for name in wanted}

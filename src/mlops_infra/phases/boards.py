@@ -196,21 +196,27 @@ _ENTRANCES = Board(
         ),
         Graph(
             "Ingress: requests", "reqps",
-            ((f"sum by (ingress, status) (rate(nginx_ingress_controller_requests{{{_INGRESS}}}[5m]))",
-              "{{ingress}} {{status}}"),),
+            ((f"sum by (ingress, status) (rate(nginx_ingress_controller_requests{{{_INGRESS}}}[5m])) or "
+              f"sum by (service, code) (rate(traefik_service_requests_total{{{_INGRESS}}}[5m]))",
+              "{{ingress}}{{service}} {{status}}{{code}}"),),
         ),
         Graph(
             "Ingress: 95 % within", "s",
             (("histogram_quantile(0.95, sum by (ingress, le) "
-              f"(rate(nginx_ingress_controller_request_duration_seconds_bucket{{{_INGRESS}}}[5m])))", "{{ingress}}"),),
+              f"(rate(nginx_ingress_controller_request_duration_seconds_bucket{{{_INGRESS}}}[5m]))) or "
+              "histogram_quantile(0.95, sum by (service, le) "
+              f"(rate(traefik_service_request_duration_seconds_bucket{{{_INGRESS}}}[5m])))",
+              "{{ingress}}{{service}}"),),
         ),
         Graph(
             "Ingress: connections", "short",
-            ((f"sum by (state) (nginx_ingress_controller_nginx_process_connections{{{_INGRESS}}})", "{{state}}"),),
+            ((f"sum by (state) (nginx_ingress_controller_nginx_process_connections{{{_INGRESS}}}) or "
+              f"sum by (entrypoint) (traefik_open_connections{{{_INGRESS}}})", "{{state}}{{entrypoint}}"),),
         ),
         Graph(
             "Ingress: configuration taken up", "short",
-            ((f"min(nginx_ingress_controller_config_last_reload_successful{{{_INGRESS}}})", ""),), number=True,
+            ((f"min(nginx_ingress_controller_config_last_reload_successful{{{_INGRESS}}}) or "
+              f"min(traefik_config_last_reload_success{{{_INGRESS}}} > bool 0)", ""),), number=True,
         ),
     ),
 )  # fmt: skip

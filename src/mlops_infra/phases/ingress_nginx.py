@@ -9,13 +9,12 @@ from typing import Any
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.addons import moves_soon, named, unlike
 from mlops_infra.phases.host_exporters import is_wanted
+from mlops_infra.phases.ingress_entrance import NODE_PORTS, balanced, budget, selecting, spread
 from mlops_infra.render import parse_documents
 
-__all__ = ["CONTROLLER", "NAMESPACE", "SECRET", "WEBHOOK", "WEBHOOK_SERVICE", "objects"]
+__all__ = ["CONTROLLER", "SECRET", "WEBHOOK", "WEBHOOK_SERVICE", "objects"]
 
-NAMESPACE = "ingress-nginx"
 CONTROLLER = "ingress-nginx-controller"
-BALANCED = "ingress-nginx-controller-lb"
 SECRET = WEBHOOK = "ingress-nginx-admission"  # noqa: S105 - names of objects
 WEBHOOK_SERVICE = "ingress-nginx-controller-admission"
 _WHAT = "ingress-nginx"
@@ -25,7 +24,6 @@ _DIGESTS = {
     "1.11.5": "sha256:a1cbad75b0a7098bf9325132794dddf9eef917e8a7fe246749a4cea7ff6f01eb",
 }
 """Of the images, as the releases' own manifests name them."""
-_SELECTED = {"app.kubernetes.io/name": "ingress-nginx", "app.kubernetes.io/component": "controller"}
 _METRICS_PORT = 10254
 _GRACE = 10
 """Seconds for which a controller that was told to end still serves: as long as load balancers and kube-proxy need to
@@ -39,14 +37,14 @@ def objects(manifest: bytes, cluster: Cluster) -> tuple[dict[str, Any], ...]:
     """
     documents = [d for d in copy.deepcopy(parse_documents(manifest.decode())) if not _of_certgen(d)]
     try:
-        _patch_service(named(documents, "Service", CONTROLLER, what=_WHAT), cluster)
+        _patch_service(named(documents, "Service", NODE_PORTS, what=_WHAT), cluster)
         _patch_deployment(named(documents, "Deployment", CONTROLLER, what=_WHAT), cluster)
         made = named(documents, "IngressClass", "nginx", what=_WHAT)["metadata"]
         made["annotations"] = {"ingressclass.kubernetes.io/is-default-class": "true"}
         named(documents, "ValidatingWebhookConfiguration", WEBHOOK, what=_WHAT)
     except (KeyError, IndexError, StopIteration) as error:
         raise unlike(_WHAT, f"no {error} where it was") from error
-    return (*documents, _balanced(), _budget())
+    return (*documents, balanced(), budget())
 
 
 def _of_certgen(document: Mapping[str, Any]) -> bool:
@@ -60,6 +58,7 @@ def _patch_service(service: dict[str, Any], cluster: Cluster) -> None:
     pinned = {"http": cluster.lb.ingress.http_node_port, "https": cluster.lb.ingress.https_node_port}
     for port in service["spec"]["ports"]:
         port["nodePort"] = pinned[port["name"]]
+    selecting(service)
 
 
 def _patch_deployment(deployment: dict[str, Any], cluster: Cluster) -> None:
@@ -75,18 +74,7 @@ def _patch_deployment(deployment: dict[str, Any], cluster: Cluster) -> None:
         _tell(container)
     moves_soon(pod)
     spec["replicas"] = cluster.ingress.replicas
-    pod["topologySpreadConstraints"] = [
-        {
-            "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "DoNotSchedule",
-            # Masters, drained and dead nodes are no places: their taints say so.
-            "nodeTaintsPolicy": "Honor",
-            "labelSelector": {"matchLabels": _SELECTED},
-            # A roll-out is spread by itself, whatever the pods that it replaces stand on.
-            "matchLabelKeys": ["pod-template-hash"],
-        }
-    ]
+    spread(pod)
 
 
 def _tell(container: dict[str, Any]) -> None:
@@ -96,31 +84,3 @@ def _tell(container: dict[str, Any]) -> None:
         *container.get("ports", ()),
         {"name": "metrics", "containerPort": _METRICS_PORT, "protocol": "TCP"},
     ]
-
-
-def _balanced() -> dict[str, Any]:
-    """At an address of MetalLB's. `Local`: the client's address stays, and when the announcing node dies the address
-    moves to a node that has a controller, without a wait for the dead node's endpoints to be taken out."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": BALANCED, "namespace": NAMESPACE, "labels": dict(_SELECTED)},
-        "spec": {
-            "type": "LoadBalancer",
-            "externalTrafficPolicy": "Local",
-            "selector": dict(_SELECTED),
-            "ports": [
-                {"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http", "appProtocol": "http"},
-                {"name": "https", "port": 443, "protocol": "TCP", "targetPort": "https", "appProtocol": "https"},
-            ],
-        },
-    }
-
-
-def _budget() -> dict[str, Any]:
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": CONTROLLER, "namespace": NAMESPACE, "labels": dict(_SELECTED)},
-        "spec": {"minAvailable": 1, "selector": {"matchLabels": dict(_SELECTED)}},
-    }

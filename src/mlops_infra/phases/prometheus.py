@@ -87,7 +87,7 @@ def prometheus_config(cluster: Cluster) -> str:
         balancers=[(h.node_address, h.name) for h in cluster.hosts.lb],
         stats_port=cluster.lb.stats.port,
         exposed=cluster.security.expose_metrics,
-        ingress=cluster.ingress.controller == "nginx",
+        ingress=cluster.ingress.controller != "none",
         metallb=cluster.metallb.enabled,
     )
 

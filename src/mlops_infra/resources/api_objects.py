@@ -22,7 +22,8 @@ class ApiObjects:
 
     Secrets' values are masked wherever they could be shown. `deadline` is for one apply, seconds. With an `inventory`
     (the name of the component) objects that the manifests no longer name are taken away. `before` runs ahead of every
-    apply: what has to answer first, such as a webhook.
+    apply: what has to answer first, such as a webhook. `parting` is said of objects that are taken away: what
+    that means for those who are served.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ApiObjects:
     disruptive: bool = False
     inventory: str = ""
     before: tuple[Shell, ...] = ()
+    parting: str = ""
 
     @property
     def id(self) -> str:
@@ -70,7 +72,8 @@ class ApiObjects:
         applied = tuple(m for m in self.manifests if m in wrong or m in missing)
         kind = Kind.CREATE if missing and len(missing) == len(self.manifests) else Kind.UPDATE
         kind = kind if self.manifests else Kind.REMOVE
-        return self._change(kind, _reason(wrong, missing, gone), applied, lines, gone)
+        reason = _reason(wrong, missing, gone) + (f": {self.parting}" if gone and self.parting else "")
+        return self._change(kind, reason, applied, lines, gone)
 
     def _kept(self) -> Inventory | None:
         return Inventory(self.inventory, tuple(map(Owned.of, self.manifests))) if self.inventory else None

@@ -48,6 +48,13 @@ def test_a_missing_pool_and_a_retired_part_are_told_by_the_plan_and_by_the_repor
         assert "ingress-nginx is retired" in text
 
 
+def test_the_retired_part_names_its_successor_and_is_not_told_of_where_that_serves(tmp_path: Path) -> None:
+    for text in told(opened(tmp_path)):
+        assert "`ingress.controller: traefik` serves the same Ingresses" in text
+    for text in told(opened(tmp_path, "ingress: {controller: traefik}\n")):
+        assert "ingress-nginx is retired" not in text
+
+
 def test_with_a_pool_nothing_is_pending(tmp_path: Path) -> None:
     for text in told(opened(tmp_path, "metallb: {pool: [10.0.0.100-10.0.0.110]}\n")):
         assert "pending" not in text

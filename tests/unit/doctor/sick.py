@@ -176,7 +176,7 @@ class Platform:
             p.METALLB_SPEAKER: daemon(),
             p.METALLB_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.1.1.1"}]}]},
             p.METALLB_POOL: {},
-            p.INGRESS: deployment(),
+            p.ingress(self.cluster): deployment(),
             p.INGRESS_LB: {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.100"}]}}},
         }
 

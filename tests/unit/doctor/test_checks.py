@@ -233,7 +233,7 @@ CASES: list[Case] = [
     ("metallb.controller", "", lambda s: s.api.update({p.METALLB_CONTROLLER: ABSENT}), "mlops-infra up"),
     ("metallb.speaker", "", lambda s: s.api.update({p.METALLB_SPEAKER: ABSENT}), "mlops-infra up"),
     ("metallb.webhook", "", lambda s: s.api.update({p.METALLB_ENDPOINTS: {}}), "rollout restart deployment/controller"),
-    ("ingress.up", "", lambda s: s.api.update({p.INGRESS: deployment(0)}), "rollout restart"),
+    ("ingress.up", "", lambda s: s.api.update({p.ingress(s.cluster): deployment(0)}), "rollout restart"),
     ("cert.expiry", "m2", lambda s: ended(s, "m2", APISERVER), "certs renew apiserver && pkill -f ^kube-apiserver"),
     ("kubelet.cert", "w1", lambda s: ended(s, "w1", KUBELET_PEM), "delete node w1"),
     ("platform.half", "", lambda s: s.half_done.append(HostProblem("w1", "join: half-done", remedy="reset")), "reset"),
@@ -363,12 +363,20 @@ class TestThoseThatNeedMoreWords:
         assert [f.check for f in with_pool.only.follows] == ["ingress.address"]
 
     def test_what_is_not_installed_is_skipped_and_no_finding(self, sick: Platform) -> None:
-        for probe in (p.METALLB_CONTROLLER, p.METALLB_SPEAKER, p.INGRESS):
+        for probe in (p.METALLB_CONTROLLER, p.METALLB_SPEAKER, p.ingress(sick.cluster)):
             sick.api[probe] = ABSENT
         assert sick.findings == ()
         reasons = {s.check: s.reason for s in sick.diagnosis().skipped}
         assert reasons["metallb.speaker"] == "MetalLB is not installed"
         assert reasons["ingress.up"] == "the ingress controller is not installed"
+
+    def test_it_is_the_chosen_ingress_controller_that_is_looked_at(self) -> None:
+        chosen = Platform(cluster=cluster_of(ingress={"controller": "traefik"}))
+        assert chosen.findings == ()
+        (there,) = (probe for probe in chosen.api if getattr(probe, "name", "") == "traefik")
+        chosen.api[there] = deployment(0, 2)
+        assert chosen.findings[0].check == "ingress.up"
+        assert "rollout restart deployment/traefik" in chosen.findings[0].finding.remedy
 
     def test_swap_in_use_is_worse_than_swap_at_the_next_boot(self, sick: Platform) -> None:
         sick.drift("w1", "swap", reason="in /etc/fstab")

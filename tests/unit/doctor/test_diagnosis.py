@@ -67,7 +67,7 @@ class TestFolding:
         }
 
     def test_a_part_that_is_not_ready_is_told_by_its_own_check_and_not_as_drift(self, sick: Platform) -> None:
-        sick.api[p.INGRESS] = deployment(0)
+        sick.api[p.ingress(sick.cluster)] = deployment(0)
         sick.drift(API, "ready:NGINX ingress controller", "nodes:ready")
         assert sick.said == [("ingress.up", "")]
 

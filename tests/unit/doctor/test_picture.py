@@ -82,7 +82,7 @@ def test_the_same_on_several_hosts_is_one_line(sick: Platform, tmp_path: Path) -
 
 
 def test_what_is_not_installed_not_known_or_never_done_is_said_so(sick: Platform, tmp_path: Path) -> None:
-    sick.api[p.INGRESS] = ABSENT
+    sick.api[p.ingress(sick.cluster)] = ABSENT
     shown = picture_text(picture(sick, tmp_path, backup=False), Style())
     assert "ingress not installed" in shown
     assert "none yet (`mlops-infra backup etcd`)" in shown

@@ -115,3 +115,11 @@ def test_a_misspelt_class_is_found_again() -> None:
 
 def test_times_and_sizes_are_counted() -> None:
     assert (seconds_of("36h"), seconds_of("15d"), size_of("10Gi")) == (129600, 1296000, 10 * 2**30)
+
+
+def test_a_traefik_that_cannot_stand_in_for_ingress_nginx_is_warned_of() -> None:
+    chosen = {"ingress": {"controller": "traefik"}}
+    assert "raefik" not in said(**chosen) and "ingress-nginx" not in said(**chosen)
+    for version in ("3.6.1", "4.0.0"):
+        assert f"Traefik {version} cannot stand in" in said(**chosen, versions={"traefik": version})
+        assert "Traefik" not in said(versions={"traefik": version})

@@ -51,6 +51,16 @@ def _histogram(name: str, labels: str, bounds: Mapping[str, int]) -> Series:
     return {f'{name}{{{labels},le="{bound}"}}': f"0+{step}x120" for bound, step in bounds.items()}
 
 
+_SHOP = 'job="ingress",service="shop-web-web-80@kubernetesingressnginx"'
+
+
+def _traefik(errors: int) -> Series:
+    return {
+        f'traefik_service_requests_total{{{_SHOP},code="200"}}': "0+100x60",
+        f'traefik_service_requests_total{{{_SHOP},code="503"}}': f"0+{errors}x60",
+    }
+
+
 def _ingress(errors: int) -> Series:
     labels = 'job="ingress",exported_namespace="shop",ingress="web"'
     return {
@@ -316,6 +326,12 @@ CASES: tuple[Case, ...] = (
     ),
     Case("IngressDown", *_both(_up("ingress"), "0x60", "1x60")),
     Case("IngressErrors", _ingress(10), _ingress(2)),
+    Case("TraefikErrors", _traefik(10), _traefik(2)),
+    Case(
+        "TraefikLatencyHigh",
+        _histogram("traefik_service_request_duration_seconds_bucket", _SHOP, {"1.2": 0, "5": 9, "+Inf": 9}),
+        _histogram("traefik_service_request_duration_seconds_bucket", _SHOP, {"1.2": 9, "5": 9, "+Inf": 9}),
+    ),
     Case(
         "IngressLatencyHigh",
         _histogram("nginx_ingress_controller_request_duration_seconds_bucket",

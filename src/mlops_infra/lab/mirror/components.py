@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlops_infra.lab.mirror.golang import GoProgram
 
 __all__ = [
+    "ASKED_COMPONENTS",
     "CNI_PLUGINS",
     "DEFAULT_COMPONENTS",
     "OPTIONAL_COMPONENTS",
@@ -23,6 +24,8 @@ __all__ = [
 
 DEFAULT_COMPONENTS = ("kubernetes", "containerd", "etcd", "coredns", "flannel", "cni", "metallb", "ingress")
 OPTIONAL_COMPONENTS: tuple[str, ...] = ("examples", "storage", "metrics", "monitoring")
+ASKED_COMPONENTS: tuple[str, ...] = ("traefik",)
+"""What only a cluster.yaml that names it brings, even into a lab's mirror: a long build that most labs never run."""
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 CNI_PLUGINS = (

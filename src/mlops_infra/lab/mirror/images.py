@@ -74,6 +74,11 @@ class ImageMaker:
                 say=self._say,
             )
 
+        if "traefik" in plan.components:
+            where = f"docker.io/library/traefik:v{versions.traefik}"
+            self._say(f"image {where} (with stand-ins)")
+            yield Image(where, (self._program_layer("traefik", {"traefik": "/traefik"}),), ("/traefik",))
+
         yield from AddonImages(versions, self._programs, self._busybox, self._cache, self._say).of(
             plan.components, toolchain
         )

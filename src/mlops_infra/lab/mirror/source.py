@@ -17,6 +17,7 @@ from mlops_infra.lab.mirror.layout import MirrorLayout
 from mlops_infra.lab.mirror.packages import PLATFORM_PACKAGES, PackageVersions, containerd_package, kubernetes_packages
 from mlops_infra.lab.mirror.programs import missing_programs
 from mlops_infra.lab.mirror.progress import MirrorError, Say
+from mlops_infra.lab.mirror.traefik import build_traefik
 from mlops_infra.lab.mirror.versions import MirrorPlan
 from mlops_infra.render.catalogue import Artifact, artifact
 
@@ -85,6 +86,8 @@ class _Source:
             built[program.name] = build(program, self.cache, self.toolchain, self.say)
         if "kubernetes" in self.plan.components:
             built["crictl"] = build_crictl(self.plan.versions.kubernetes, self.cache, self.toolchain, self.say)
+        if "traefik" in self.plan.components:
+            built["traefik"] = build_traefik(self.plan.versions.traefik, self.cache, self.toolchain, self.say)
         return built
 
     def _programs(self) -> tuple[GoProgram, ...]:

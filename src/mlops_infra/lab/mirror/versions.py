@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from mlops_infra.lab.mirror.components import DEFAULT_COMPONENTS, OPTIONAL_COMPONENTS
+from mlops_infra.lab.mirror.components import ASKED_COMPONENTS, DEFAULT_COMPONENTS, OPTIONAL_COMPONENTS
 from mlops_infra.lab.mirror.debian import CODENAMES
 from mlops_infra.lab.mirror.progress import MirrorError
 from mlops_infra.model.cluster import Cluster
@@ -33,6 +33,7 @@ class Versions:
     python: str = "3.13-slim"
     ingress_nginx: str = "1.11.1"
     """The only one that can be built from source, and so the lab's; a site's mirror takes the cluster's own."""
+    traefik: str = "3.7.13"
     local_path: str = "0.0.30"
     busybox: str = "1.36.1"
     metrics_server: str = "0.7.2"
@@ -62,6 +63,8 @@ class Versions:
             named += [f"quay.io/metallb/{part}:v{self.metallb}" for part in ("controller", "speaker")]
         if "ingress" in components:
             named.append(f"{k8s}/ingress-nginx/controller:v{self.ingress_nginx}")
+        if "traefik" in components:
+            named.append(f"docker.io/library/traefik:v{self.traefik}")
         if "examples" in components:
             named.append(f"docker.io/library/python:{self.python}")
         return (*named, *self._addon_images(components))
@@ -91,7 +94,7 @@ class MirrorPlan:
     codenames: tuple[str, ...] = CODENAMES
 
     def __post_init__(self) -> None:
-        known = frozenset(DEFAULT_COMPONENTS) | frozenset(OPTIONAL_COMPONENTS)
+        known = frozenset(DEFAULT_COMPONENTS) | frozenset(OPTIONAL_COMPONENTS) | frozenset(ASKED_COMPONENTS)
         if unknown := self.components - known:
             raise MirrorError(
                 f"no such component: {', '.join(sorted(unknown))}", remedy=f"choose from {', '.join(sorted(known))}"
@@ -106,6 +109,7 @@ class MirrorPlan:
             "storage": cluster.storage.is_ours,
             "metrics": cluster.metrics.enabled,
             "monitoring": cluster.monitoring.enabled,
+            "traefik": cluster.ingress.controller == "traefik",
         }
         return cls(versions).with_components("examples", *(name for name, is_on in addons.items() if is_on))
 
