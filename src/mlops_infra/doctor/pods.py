@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from mlops_infra.core import Absent, ApiList, ApiObject, Probe
+from mlops_infra.core import Absent, ApiObject, Probe
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl
+from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 
-__all__ = ["API_ENDPOINTS", "DNS_ENDPOINTS", "ENDPOINTS", "PODS", "PODS_LISTED"]
+__all__ = ["API_ENDPOINTS", "DNS_ENDPOINTS", "ENDPOINTS", "PODS", "age", "name_of", "pods_of", "told"]
 
-PODS_LISTED = ApiList("pods")
 DNS_ENDPOINTS = ApiObject("v1", "Endpoints", "kube-dns", "kube-system")
 API_ENDPOINTS = ApiObject("v1", "Endpoints", "kubernetes", "default")
 
@@ -28,17 +28,18 @@ _NO_API = Skipped("no API to ask")
 Pod = Mapping[str, Any]
 
 
-def _pods(view: View) -> tuple[Pod, ...] | None:
-    listed = view.api(PODS_LISTED)
-    return None if listed is None or isinstance(listed, Absent) else tuple(listed)
+def pods_of(view: View) -> tuple[Pod, ...] | None:
+    """All pods; None where there is no API to ask."""
+    return view.objects(OBJECTS, "Pod")
 
 
-def _name(pod: Pod) -> str:
+def name_of(pod: Pod) -> str:
+    """`namespace/name`, of any object."""
     meta = pod.get("metadata", {})
     return f"{meta.get('namespace', '')}/{meta.get('name', '')}"
 
 
-def _age(view: View, text: str) -> timedelta:
+def age(view: View, text: str) -> timedelta:
     """Nothing where there is no time: what is not known is not old."""
     try:
         return view.now - datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -55,7 +56,7 @@ def _waiting(pod: Pod) -> Iterator[tuple[str, str, int]]:
             yield str(reason), str(waiting.get("message", "")), int(container.get("restartCount", 0))
 
 
-def _told(
+def told(
     view: View, found: Mapping[str, str], nodes: Mapping[str, str], *, brief: str, cause: str, remedy: str
 ) -> Verdict:
     """One finding for all pods of a kind: their number, and the first of them.
@@ -81,20 +82,20 @@ def _told(
 
 
 def _nodes(pods: tuple[Pod, ...]) -> dict[str, str]:
-    return {_name(p): p.get("spec", {}).get("nodeName", "") for p in pods}
+    return {name_of(p): p.get("spec", {}).get("nodeName", "") for p in pods}
 
 
 def _crashing(view: View, _: str) -> Verdict:
-    pods = _pods(view)
+    pods = pods_of(view)
     if pods is None:
         return _NO_API
     found = {
-        _name(p): f"{restarts} restarts"
+        name_of(p): f"{restarts} restarts"
         for p in pods
         for reason, _, restarts in _waiting(p)
         if reason == "CrashLoopBackOff" and restarts >= _CRASHES
     }
-    return _told(
+    return told(
         view,
         found,
         _nodes(pods),
@@ -105,11 +106,11 @@ def _crashing(view: View, _: str) -> Verdict:
 
 
 def _images(view: View, _: str) -> Verdict:
-    pods = _pods(view)
+    pods = pods_of(view)
     if pods is None:
         return _NO_API
-    found = {_name(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
-    return _told(
+    found = {name_of(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
+    return told(
         view,
         found,
         _nodes(pods),
@@ -120,17 +121,17 @@ def _images(view: View, _: str) -> Verdict:
 
 
 def _pending(view: View, _: str) -> Verdict:
-    pods = _pods(view)
+    pods = pods_of(view)
     if pods is None:
         return _NO_API
     found = {}
     for pod in pods:
         if pod.get("status", {}).get("phase") != "Pending" or pod.get("spec", {}).get("nodeName"):
             continue
-        if _age(view, pod.get("metadata", {}).get("creationTimestamp", "")) > _PENDING:
+        if age(view, pod.get("metadata", {}).get("creationTimestamp", "")) > _PENDING:
             conditions = pod.get("status", {}).get("conditions") or ()
-            found[_name(pod)] = next((str(c.get("message", "")) for c in conditions if c.get("message")), "")
-    return _told(
+            found[name_of(pod)] = next((str(c.get("message", "")) for c in conditions if c.get("message")), "")
+    return told(
         view,
         found,
         {},
@@ -141,15 +142,15 @@ def _pending(view: View, _: str) -> Verdict:
 
 
 def _terminating(view: View, _: str) -> Verdict:
-    pods = _pods(view)
+    pods = pods_of(view)
     if pods is None:
         return _NO_API
     found = {
-        _name(p): f"since {text}"
+        name_of(p): f"since {text}"
         for p in pods
-        if (text := p.get("metadata", {}).get("deletionTimestamp")) and _age(view, text) > _TERMINATING
+        if (text := p.get("metadata", {}).get("deletionTimestamp")) and age(view, text) > _TERMINATING
     }
-    return _told(
+    return told(
         view,
         found,
         _nodes(pods),
@@ -231,7 +232,7 @@ PODS: tuple[Check, ...] = (
         _images,
         "Containers that wait because their image cannot be pulled, in all namespaces.",
         scope="cluster",
-        api=_api(PODS_LISTED),
+        api=_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -241,7 +242,7 @@ PODS: tuple[Check, ...] = (
         _crashing,
         "Containers in CrashLoopBackOff after three restarts and more, in all namespaces.",
         scope="cluster",
-        api=_api(PODS_LISTED),
+        api=_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -251,8 +252,8 @@ PODS: tuple[Check, ...] = (
         _pending,
         "Pods that the scheduler has not given to a node for ten minutes; its own words are the evidence.",
         scope="cluster",
-        api=_api(PODS_LISTED),
-        depends_on=("node.ready", "node.cordoned", "node.pressure", "cp.controllers"),
+        api=_api(OBJECTS),
+        depends_on=("node.ready", "node.cordoned", "node.pressure", "cp.controllers", "cp.leader", "storage.claims"),
     ),
     Check(
         "pods.terminating",
@@ -261,7 +262,7 @@ PODS: tuple[Check, ...] = (
         _terminating,
         "Pods whose time to end was over ten minutes ago.",
         scope="cluster",
-        api=_api(PODS_LISTED),
+        api=_api(OBJECTS),
         depends_on=("host.ssh", "node.ready", "cri.up", "kubelet.up"),
     ),
 )
