@@ -20,7 +20,7 @@ from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 
-__all__ = ["API_LB", "CONTROLLERS", "CONTROL_PLANE"]
+__all__ = ["API_LB", "CONTROLLERS", "CONTROL_PLANE", "written_anew"]
 
 MASTER = frozenset({"master"})
 _LEAF_BAD, _LEAF_SOON, _CA_SOON = timedelta(days=30), timedelta(days=90), timedelta(days=365)
@@ -58,7 +58,7 @@ def _manifests(view: View, host: str) -> Verdict:
     for name in lines.get("missing", ()):
         target = f"/etc/kubernetes/manifests/{name}.yaml"
         place = elsewhere.get(name)
-        remedy = on_host(host, f"mv {place} {target}") if place else _written_anew(view.cluster.host_named(host), name)
+        remedy = on_host(host, f"mv {place} {target}") if place else written_anew(view.cluster.host_named(host), name)
         found.append(
             Finding(
                 f"the static pod {name} has no manifest",
@@ -74,7 +74,7 @@ def _manifests(view: View, host: str) -> Verdict:
     return tuple(found) if found else OK
 
 
-def _written_anew(host: Host, name: str) -> str:
+def written_anew(host: Host, name: str) -> str:
     """kubeadm's own phase, with the cluster's configuration (and this node's address, which it would guess)."""
     node = (
         "apiVersion: kubeadm.k8s.io/v1beta4\\nkind: InitConfiguration\\nlocalAPIEndpoint:\\n"

@@ -214,7 +214,7 @@ ETCD: tuple[Check, ...] = (
         "lost the next failure stops the API.",
         scope="cluster",
         needs=_needs,
-        depends_on=("etcd.member", "cri.up", "kubelet.up", "cp.manifest", "host.disk"),
+        depends_on=("etcd.member", "cri.up", "kubelet.up", "cp.manifest", "host.disk", "net.ways"),
     ),
     Check(
         "etcd.members",

@@ -169,5 +169,13 @@ INGRESS_BACKENDS = Check(
     scope="cluster",
     needs=_needs,
     api=_ingress_api,
-    depends_on=("lb.haproxy", "lb.config", "node.ready", "svc.kubeproxy", "ingress.up", "cni.flannel"),
+    depends_on=(
+        "lb.haproxy",
+        "lb.config",
+        "node.ready",
+        "svc.kubeproxy",
+        "ingress.up",
+        "cni.flannel",
+        "ingress.nodeports",
+    ),
 )

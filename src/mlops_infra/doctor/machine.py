@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from mlops_infra.core import Probe
@@ -13,6 +15,8 @@ from mlops_infra.model.hosts import Host
 
 __all__ = ["MACHINE_CHECKS", "REBOOT"]
 
+_NO_UUID = re.compile(r"(?i)0{8}-|f{8}-|03000200-")
+"""What firmware says that was never given a number."""
 _CONNTRACK_FULL = 0.75
 _MEMORY_LOW = 0.02
 """Of all memory: at this the kernel begins to end processes; what is merely busy has its page cache to give."""
@@ -107,33 +111,82 @@ def _cgroup(view: View, _: str) -> Verdict:
     )
 
 
+_ALIKE: tuple[tuple[str, Callable[[View, str], str], str, str], ...] = (
+    # What is the same, how it is told, why that hurts, and the command for the second of them.
+    (
+        "machine-id",
+        lambda view, host: getattr(view.facts(host).value(SYSTEM), "machine_id", ""),
+        "they were copied from one image; what tells machines apart by it (DHCP, the journal) takes them for one",
+        "rm -f /etc/machine-id && systemd-machine-id-setup",
+    ),
+    (
+        "hostname",
+        lambda view, host: getattr(view.facts(host).value(SYSTEM), "hostname", ""),
+        "they were copied from one image; logs and metrics of one are taken for the other's",
+        "hostnamectl set-hostname NAME",
+    ),
+    (
+        "MAC address",
+        lambda view, host: " ".join(_told(view, host, "mac") or ()),
+        "virtual machines copied with their cards: switches send what is for one to the other",
+        "ip -br link",
+    ),
+    (
+        "product_uuid",
+        lambda view, host: " ".join(u for u in _told(view, host, "uuid") or () if not _NO_UUID.match(u)),
+        "virtual machines copied with their definition; the kubelet tells machines apart by it",
+        "cat /sys/class/dmi/id/product_uuid",
+    ),
+)
+
+
 def _unique(view: View, _: str) -> Verdict:
-    by_id: dict[str, list[str]] = {}
-    for host in view.cluster.all_hosts:
-        system = view.facts(host.name).value(SYSTEM)
-        if system is not None and system.machine_id:
-            by_id.setdefault(system.machine_id, []).append(host.name)
-    found = [
-        Finding(
-            f"{', '.join(names)} have the same machine-id",
-            machine,
-            "they were copied from one image; what tells machines apart by it (DHCP, the journal) takes them for one",
-            on_host(names[1], "rm -f /etc/machine-id && systemd-machine-id-setup") + "   # then reboot it",
-            hosts=tuple(names),
-        )
-        for machine, names in by_id.items()
-        if len(names) > 1
-    ]
+    found = []
+    for what, value_of, cause, command in _ALIKE:
+        by_value: dict[str, list[str]] = {}
+        for host in view.cluster.all_hosts:
+            if value := value_of(view, host.name):
+                by_value.setdefault(value, []).append(host.name)
+        found += [
+            Finding(
+                f"{', '.join(names)} have the same {what}",
+                value,
+                cause,
+                on_host(names[1], command) + "   # then reboot it",
+                hosts=tuple(names),
+            )
+            for value, names in by_value.items()
+            if len(names) > 1
+        ]
     return tuple(found) or OK
 
 
+def _older_kernel(view: View, host: str) -> str:
+    """The newest installed kernel of the running one's kind, where it is newer; empty where not."""
+    system = view.facts(host).value(SYSTEM)
+    if system is None:
+        return ""
+
+    def parts(version: str) -> tuple[str, list[int]]:
+        """Kind (amd64, generic …) and numbers."""
+        return version.rpartition("-")[2], [int(n) for n in re.findall(r"\d+", version)]
+
+    kind, running = parts(system.kernel)
+    alike = [v for v in _told(view, host, "kernel") or () if parts(v)[0] == kind]
+    newest = max(alike, key=lambda v: parts(v)[1], default="")
+    # One that runs and is not installed any more says nothing about the others.
+    return newest if system.kernel in alike and parts(newest)[1] > running else ""
+
+
 def _reboot(view: View, _: str) -> Verdict:
-    waiting = tuple(h.name for h in view.cluster.all_hosts if _told(view, h.name, "reboot"))
+    newer = {h.name: kernel for h in view.cluster.all_hosts if (kernel := _older_kernel(view, h.name))}
+    waiting = tuple(h.name for h in view.cluster.all_hosts if _told(view, h.name, "reboot") or h.name in newer)
     if not waiting:
         return OK
     return Finding(
         f"to be rebooted some time: {', '.join(waiting)}",
-        "/run/reboot-required",
+        "\n".join([f"{host}: Linux {kernel} is installed and does not run" for host, kernel in newer.items()])
+        or "/run/reboot-required",
         "a new kernel or library was installed and is not in use yet",
         f"drain, reboot and uncordon one after the other, beginning with {waiting[-1]}",
         hosts=waiting,
@@ -205,7 +258,8 @@ MACHINE_CHECKS: tuple[Check, ...] = (
         "Is every machine one of its own?",
         Severity.WARNING,
         _unique,
-        "Machines cloned from one image share /etc/machine-id.",
+        "Machines cloned from one image share /etc/machine-id, the hostname, a card's address, or the number of their "
+        "firmware; the cards looked at are those of the way out, and containers have no firmware.",
         scope="cluster",
         needs=_needs,
     ),
@@ -216,7 +270,8 @@ REBOOT = Check(
     "Is a reboot waiting?",
     Severity.WARNING,
     _reboot,
-    "/run/reboot-required: Debian and Ubuntu make it when a package wants a reboot.",
+    "/run/reboot-required, which Ubuntu makes when a package wants a reboot; and kernels below /boot that are newer "
+    "than the running one and of its kind.",
     scope="cluster",
     needs=_needs,
     advice=True,

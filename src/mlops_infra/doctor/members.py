@@ -160,7 +160,7 @@ MEMBERS: tuple[Check, ...] = (
         "Each member is asked whom it follows. Two answers that last are two clusters.",
         scope="cluster",
         needs=_needs,
-        depends_on=("etcd.member", "etcd.quorum", "etcd.members"),
+        depends_on=("etcd.member", "etcd.quorum", "etcd.members", "net.ways"),
     ),
     Check(
         "etcd.lag",
@@ -171,7 +171,7 @@ MEMBERS: tuple[Check, ...] = (
         "help when another fails.",
         roles=MASTER,
         needs=_needs,
-        depends_on=("etcd.member", "etcd.members", "host.disk"),
+        depends_on=("etcd.member", "etcd.members", "host.disk", "net.ways"),
     ),
     Check(
         "etcd.space",

@@ -64,6 +64,8 @@ def plan_drift(claimed: Callable[[Change], bool]) -> Check:
             "metallb.speaker",
             "metallb.pool",
             "ingress.up",
+            "ingress.nodeports",
+            "ingress.proxyproto",
             "storage.provisioner",
             "metrics.server",
             "monitoring.prometheus",

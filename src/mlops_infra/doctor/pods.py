@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from mlops_infra.core import Absent, ApiList, ApiObject, Probe
+from mlops_infra.core import Absent, ApiObject, Probe
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl
+from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 
-__all__ = ["API_ENDPOINTS", "DNS_ENDPOINTS", "ENDPOINTS", "PODS", "PODS_LISTED"]
+__all__ = ["API_ENDPOINTS", "DNS_ENDPOINTS", "ENDPOINTS", "PODS", "age", "name_of", "pods_of", "told"]
 
-PODS_LISTED = ApiList("pods")
 DNS_ENDPOINTS = ApiObject("v1", "Endpoints", "kube-dns", "kube-system")
 API_ENDPOINTS = ApiObject("v1", "Endpoints", "kubernetes", "default")
 
@@ -28,22 +28,28 @@ _NO_API = Skipped("no API to ask")
 Pod = Mapping[str, Any]
 
 
+def pods_of(view: View) -> tuple[Pod, ...] | None:
+    """All pods; None where there is no API to ask."""
+    return view.objects(OBJECTS, "Pod")
+
+
 def _of_pods(judge: Callable[[View, tuple[Pod, ...]], Verdict]) -> Callable[[View, str], Verdict]:
     """A check of all pods, skipped where the API does not tell of them."""
 
     def ask(view: View, _: str) -> Verdict:
-        listed = view.api(PODS_LISTED)
-        return _NO_API if listed is None or isinstance(listed, Absent) else judge(view, tuple(listed))
+        pods = pods_of(view)
+        return _NO_API if pods is None else judge(view, pods)
 
     return ask
 
 
-def _name(pod: Pod) -> str:
+def name_of(pod: Pod) -> str:
+    """`namespace/name`, of any object."""
     meta = pod.get("metadata", {})
     return f"{meta.get('namespace', '')}/{meta.get('name', '')}"
 
 
-def _age(view: View, text: str) -> timedelta:
+def age(view: View, text: str) -> timedelta:
     """Nothing where there is no time: what is not known is not old."""
     try:
         return view.now - datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -60,13 +66,12 @@ def _waiting(pod: Pod) -> Iterator[tuple[str, str, int]]:
             yield str(reason), str(waiting.get("message", "")), int(container.get("restartCount", 0))
 
 
-def _told(
-    view: View, found: Mapping[str, str], pods: tuple[Pod, ...], *, brief: str, cause: str, remedy: str
+def told(
+    view: View, found: Mapping[str, str], nodes: Mapping[str, str], *, brief: str, cause: str, remedy: str
 ) -> Verdict:
     """One finding for all pods of a kind: their number, and the first of them.
 
-    `found`: of these `pods`, by name, with what is to be said of each. `brief` has the name or the number at {who}, and
-    each `one|many` of words where these differ.
+    `brief` has the name or the number at {who}, and each `one|many` of words where these differ.
     """
     if not found:
         return OK
@@ -74,7 +79,6 @@ def _told(
     many = names[0] if len(names) == 1 else f"{len(names)} pods"
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     space, _, name = names[0].partition("/")
-    nodes = {_name(p): p.get("spec", {}).get("nodeName", "") for p in pods}
     ours = {h.name for h in view.cluster.nodes}
     hosts = tuple(dict.fromkeys(nodes[n] for n in names if nodes.get(n) in ours))
     return Finding(
@@ -87,18 +91,22 @@ def _told(
     )
 
 
+def _nodes(pods: tuple[Pod, ...]) -> dict[str, str]:
+    return {name_of(p): p.get("spec", {}).get("nodeName", "") for p in pods}
+
+
 @_of_pods
 def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
-        _name(p): f"{restarts} restarts"
+        name_of(p): f"{restarts} restarts"
         for p in pods
         for reason, _, restarts in _waiting(p)
         if reason == "CrashLoopBackOff" and restarts >= _CRASHES
     }
-    return _told(
+    return told(
         view,
         found,
-        pods,
+        _nodes(pods),
         brief="{who} ends|end again and again",
         cause="its program ends as soon as it is started: its log says why",
         remedy="-n {space} logs {name} --all-containers --previous --tail=20",
@@ -107,11 +115,11 @@ def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
 
 @_of_pods
 def _images(view: View, pods: tuple[Pod, ...]) -> Verdict:
-    found = {_name(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
-    return _told(
+    found = {name_of(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
+    return told(
         view,
         found,
-        pods,
+        _nodes(pods),
         brief="{who} waits|wait for an image that cannot be pulled",
         cause="a wrong name or tag, a registry that is not reached or wants a login",
         remedy="-n {space} describe pod {name}",
@@ -124,13 +132,13 @@ def _pending(view: View, pods: tuple[Pod, ...]) -> Verdict:
     for pod in pods:
         if pod.get("status", {}).get("phase") != "Pending" or pod.get("spec", {}).get("nodeName"):
             continue
-        if _age(view, pod.get("metadata", {}).get("creationTimestamp", "")) > _PENDING:
+        if age(view, pod.get("metadata", {}).get("creationTimestamp", "")) > _PENDING:
             conditions = pod.get("status", {}).get("conditions") or ()
-            found[_name(pod)] = next((str(c.get("message", "")) for c in conditions if c.get("message")), "")
-    return _told(
+            found[name_of(pod)] = next((str(c.get("message", "")) for c in conditions if c.get("message")), "")
+    return told(
         view,
         found,
-        pods,
+        {},
         brief="{who} finds|find no node",
         cause="no node has room or fits (requests, taints, selectors, cordons), or a claim is not bound",
         remedy="-n {space} describe pod {name}",
@@ -140,14 +148,14 @@ def _pending(view: View, pods: tuple[Pod, ...]) -> Verdict:
 @_of_pods
 def _terminating(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
-        _name(p): f"since {text}"
+        name_of(p): f"since {text}"
         for p in pods
-        if (text := p.get("metadata", {}).get("deletionTimestamp")) and _age(view, text) > _TERMINATING
+        if (text := p.get("metadata", {}).get("deletionTimestamp")) and age(view, text) > _TERMINATING
     }
-    return _told(
+    return told(
         view,
         found,
-        pods,
+        _nodes(pods),
         brief="{who} should be gone and is|are not",
         cause="its node does not answer, or a finalizer or a volume holds it",
         remedy="-n {space} describe pod {name}",
@@ -226,7 +234,7 @@ PODS: tuple[Check, ...] = (
         _images,
         "Containers that wait because their image cannot be pulled, in all namespaces.",
         scope="cluster",
-        api=_api(PODS_LISTED),
+        api=_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -236,7 +244,7 @@ PODS: tuple[Check, ...] = (
         _crashing,
         "Containers in CrashLoopBackOff after three restarts and more, in all namespaces.",
         scope="cluster",
-        api=_api(PODS_LISTED),
+        api=_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -246,8 +254,8 @@ PODS: tuple[Check, ...] = (
         _pending,
         "Pods that the scheduler has not given to a node for ten minutes; its own words are the evidence.",
         scope="cluster",
-        api=_api(PODS_LISTED),
-        depends_on=("node.ready", "node.cordoned", "node.pressure", "cp.controllers"),
+        api=_api(OBJECTS),
+        depends_on=("node.ready", "node.cordoned", "node.pressure", "cp.controllers", "cp.leader", "storage.claims"),
     ),
     Check(
         "pods.terminating",
@@ -256,7 +264,7 @@ PODS: tuple[Check, ...] = (
         _terminating,
         "Pods whose time to end was over ten minutes ago.",
         scope="cluster",
-        api=_api(PODS_LISTED),
+        api=_api(OBJECTS),
         depends_on=("host.ssh", "node.ready", "cri.up", "kubelet.up"),
     ),
 )

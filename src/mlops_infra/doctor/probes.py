@@ -37,11 +37,13 @@ __all__ = [
     "CSRS",
     "FLANNEL",
     "HAPROXY",
+    "INGRESS_CONFIG",
     "INGRESS_LB",
     "KUBELET",
     "KUBELET_CONF",
     "KUBELET_CONFIG",
     "KUBE_PROXY",
+    "LEASES",
     "MACHINE",
     "MANIFEST",
     "METALLB_CONTROLLER",
@@ -49,6 +51,7 @@ __all__ = [
     "METALLB_POOL",
     "METALLB_SPEAKER",
     "NODES",
+    "OBJECTS",
     "SWAPS",
     "SYSTEM",
     "Backend",
@@ -80,6 +83,16 @@ CONTAINERS = Command("doctor-containers", scripts.CONTAINERS, timeout=10)
 BALANCER = Command("doctor-balancer", scripts.balancer(), timeout=15)
 
 CSRS = ApiList("certificatesigningrequests")
+OBJECTS = ApiList(
+    "pods,services,persistentvolumeclaims,persistentvolumes,storageclasses.storage.k8s.io,poddisruptionbudgets.policy,"
+    "certificatesigningrequests.certificates.k8s.io,clusterrolebindings.rbac.authorization.k8s.io"
+)
+"""Kinds that every API server has, in one list: another kubectl costs a master more than another kind."""
+LEASES = tuple(
+    ApiObject("coordination.k8s.io/v1", "Lease", name, "kube-system")
+    for name in ("kube-controller-manager", "kube-scheduler")
+)
+INGRESS_CONFIG = ApiObject("v1", "ConfigMap", "ingress-nginx-controller", "ingress-nginx")
 FLANNEL = ApiObject("apps/v1", "DaemonSet", "kube-flannel-ds", "kube-flannel")
 KUBE_PROXY = ApiObject("apps/v1", "DaemonSet", "kube-proxy", "kube-system")
 COREDNS = ApiObject("apps/v1", "Deployment", "coredns", "kube-system")

@@ -11,8 +11,8 @@ from mlops_infra.doctor.hosts import brief_of, changes_of, evidence_of
 from mlops_infra.doctor.probes import (
     CERTIFICATES,
     CONTAINERD,
-    CSRS,
     KUBELET,
+    OBJECTS,
     kubelet,
     parse_certificates,
     parse_json,
@@ -187,8 +187,8 @@ def _kubelet_certificate(view: View, host: str) -> Verdict:
 
 
 def _csrs(view: View, _: str) -> Verdict:
-    listed = view.api(CSRS)
-    if listed is None or isinstance(listed, Absent):
+    listed = view.objects(OBJECTS, "CertificateSigningRequest")
+    if listed is None:
         return Skipped("the API was not asked")
     pending = []
     for request in listed:
@@ -231,7 +231,7 @@ def _certificate_needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
 
 def _csr_needs(cluster: Cluster) -> frozenset[Probe[Any]]:
     del cluster
-    return frozenset({CSRS})
+    return frozenset({OBJECTS})
 
 
 RUNTIME: tuple[Check, ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlops_infra.core import bracketed
+from mlops_infra.doctor.going import PROGRAM, from_masters, from_nodes
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.kubeadm_config import endpoint_port
@@ -67,6 +68,18 @@ while read -r device place kind options rest; do
 done </proc/mounts
 for f in /var/lib/dpkg/updates/[0-9]*; do [ ! -e "$f" ] || { printf 'dpkg\t%s\n' "$f"; break; }; done
 [ ! -e /run/reboot-required ] || printf 'reboot\tyes\n'
+[ -e /run/systemd/container ] || for f in /boot/vmlinuz-[0-9]*; do
+  [ ! -e "$f" ] || printf 'kernel\t%s\n' "${f#/boot/vmlinuz-}"
+done
+# The card behind the way out. The firmware's number is the machine's: containers share theirs.
+while read -r card target rest; do
+  case $target in
+  00000000) read -r mac <"/sys/class/net/$card/address" && printf 'mac\t%s\n' "$mac"; break ;;
+  esac
+done </proc/net/route
+[ -e /run/systemd/container ] || { read -r uuid </sys/class/dmi/id/product_uuid; } 2>/dev/null &&
+  [ -n "${uuid:-}" ] && printf 'uuid\t%s\n' "$uuid"
+grep -rHsE '^[^#]*/core:/stable:/v[0-9]+\.' /etc/apt/sources.list /etc/apt/sources.list.d | tell repository
 [ -e /run/systemd/resolve/resolv.conf ] || while read -r key value rest; do
   case $key:$value in nameserver:127.* | nameserver:::1) printf 'stub\t%s\n' "$value" ;; esac
 done </etc/resolv.conf
@@ -76,26 +89,38 @@ done </etc/resolv.conf
 
 
 def kubelet(cluster: Cluster) -> str:
-    """kubelet, kube-proxy, the runtime's own word, and the API as this node reaches it: through the endpoint's name."""
+    """kubelet, kube-proxy, the runtime's own word, and the API as this node reaches it: through the endpoint's name;
+    and the ways from this node to others.
+
+    Ways may be silent for seconds, so one program goes all of them at once while the rest is asked; the rest goes to
+    the pipe behind it and what it found comes last.
+    """
     endpoint = f"{bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}"
     return (
         _TAB
         + _ASK
         + _CRICTL
         + rf"""
-perl -MIO::Socket::INET -e '
-  for (@ARGV) {{
-    my ($n, $p) = split /:/; $said = "refused"; alarm 4; local $SIG{{ALRM}} = sub {{ print "$n\tno answer\n"; exit }};
-    if (my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$p", Timeout => 2)) {{
-      print $s "GET /healthz HTTP/1.0\r\n\r\n"; $said = <$s> // ""; $said =~ s/\s+$//; }}
-    print "$n\t$said\n"; }}' healthz:10248 proxyz:10256 2>/dev/null
+set -- get:healthz:127.0.0.1:10248:/healthz get:proxyz:127.0.0.1:10256:/healthz {from_nodes(cluster)}
+if [ -e /etc/kubernetes/manifests/etcd.yaml ]; then
+  set -- "$@" get:etcd:127.0.0.1:2381:/metrics {from_masters(cluster)}
+fi
+perl -e '{PROGRAM}' "$@" 2>/dev/null | {{
+exec 3<&0 </dev/null
 systemctl show kubelet.service -p SubState --value 2>/dev/null | grep -qx running ||
   journalctl -q --no-pager -o cat -n 60 -u kubelet.service 2>/dev/null |
     grep -E '"command failed"|run.go|^E[0-9]{{4}}|ailed to|rror:' | tail -n 3 | cut -c1-600 | tell kubelet-log
 if [ -e /run/containerd/containerd.sock ]; then
   {{ crictl info 2>&1 | tr -d '\n' | head -c 100000; echo; }} | tell cri
 else printf 'cri\tno socket\n'; fi
+# A tunnel and the card below it.
+for f in /sys/class/net/flannel.1/lower_*; do
+  [ ! -e "$f" ] || {{ read -r inner </sys/class/net/flannel.1/mtu && read -r outer <"$f/mtu" &&
+    printf 'mtu\t%s %s %s\n' "$inner" "${{f##*/lower_}}" "$outer"; }}
+done
 ask endpoint {endpoint}
+cat <&3
+}}
 """
     )
 
@@ -161,6 +186,11 @@ else
   last_words etcd
 fi
 runs kube-apiserver || last_words kube-apiserver
+while read -r key value; do
+  case $key in server:) printf 'server\t%s\n' "$value"; break ;; esac
+done </etc/kubernetes/kubelet.conf
+cd /etc/kubernetes/manifests &&
+  grep -Hsoe '- --.*' kube-apiserver.yaml kube-controller-manager.yaml kube-scheduler.yaml | tell flag
 find /etc/kubernetes -maxdepth 4 -path /etc/kubernetes/tmp -prune -o -type f \( -name '*.key' -o -name '*.conf' \) \
   -perm /077 -print 2>/dev/null | head -n 20 | tell open
 for m in etcd kube-apiserver kube-controller-manager kube-scheduler; do
@@ -185,5 +215,7 @@ command -v haproxy >/dev/null || exit 3
 haproxy -c -f /etc/haproxy/haproxy.cfg 2>&1 | grep -E 'ALERT|rror' | sed 's/stats auth .*/stats auth …/' |
   head -n 4 | tell config
 haproxy -c -q -f /etc/haproxy/haproxy.cfg >/dev/null 2>&1; printf 'checked\t%s\n' "$?"
+set -- $(grep -lsx haproxy /proc/[0-9]*/comm)
+printf 'processes\t%s\n' "$#"
 """
     )

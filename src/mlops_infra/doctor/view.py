@@ -8,7 +8,7 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from mlops_infra.core import Change, Facts, HostProblem, Plan, Probe, System, Unknown, Unreadable
+from mlops_infra.core import Absent, Change, Facts, HostProblem, Plan, Probe, System, Unknown, Unreadable
 from mlops_infra.doctor.outside import Answered
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
@@ -88,6 +88,13 @@ class View:
         """The API's answer, Absent where it says so, None where it is not known."""
         answer: Any = self.seen.api.answer(probe)
         return None if isinstance(answer, Unknown | Unreadable) or not self.has_api else answer
+
+    def objects(self, probe: Probe[tuple[Mapping[str, Any], ...]], kind: str) -> tuple[Mapping[str, Any], ...] | None:
+        """Those of one kind out of a list of several; None where it is not known."""
+        listed = self.api(probe)
+        if listed is None or isinstance(listed, Absent):
+            return None
+        return tuple(one for one in listed if one.get("kind") == kind)
 
     @property
     def clocks(self) -> Mapping[str, float]:

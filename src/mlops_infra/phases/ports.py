@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ from mlops_infra.model.hosts import Host, Role
 from mlops_infra.phases.host_exporters import is_wanted
 from mlops_infra.phases.lb import MASTER_PORT
 
-__all__ = ["Guarded", "Peers", "datagrams_from", "guarded_on", "ours_on", "ways_from"]
+__all__ = ["Guarded", "Peers", "datagrams_from", "guarded_on", "is_ipv4", "ours_on", "ways_from", "ways_of_nodes"]
 
 _KUBELET, _ETCD = 10250, (2379, 2380)
 _ETCD_METRICS, _CONTROLLER_MANAGER, _SCHEDULER = 2381, 10257, 10259
@@ -84,6 +85,30 @@ def datagrams_from(cluster: Cluster, host: Host) -> tuple[tuple[str, int], ...]:
         return ()
     others = [n.node_address for n in (*cluster.hosts.masters[:_PEERS], *cluster.hosts.workers[:_PEERS])]
     return tuple((address, _VXLAN) for address in dict.fromkeys(others) if address != host.node_address)
+
+
+def ways_of_nodes(cluster: Cluster, role: Role) -> tuple[tuple[str, int], ...]:
+    """Addresses (IPv4) and TCP ports that nodes of this role call of one another while the platform works.
+
+    What load balancers call is not here: HAProxy itself tells what it does not reach.
+    """
+    masters = [m.node_address for m in cluster.hosts.masters[:_PEERS]]
+    nodes = [*masters, *(w.node_address for w in cluster.hosts.workers[:_PEERS])]
+    # The address of the Service `kubernetes` leads every pod to the API servers themselves.
+    ways = [(m, MASTER_PORT) for m in masters]
+    if cluster.metallb.enabled and cluster.hosts.workers:
+        ways += [(n, _SPEAKERS) for n in nodes]
+    if role == "master":
+        ways += [(m, _ETCD[1]) for m in masters] + [(n, _KUBELET) for n in nodes]
+    return tuple(way for way in dict.fromkeys(ways) if is_ipv4(way[0]))
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether it is an address of that kind, and neither another nor a name, which would have to be looked up."""
+    try:
+        return ipaddress.ip_address(text).version == 4
+    except ValueError:
+        return False
 
 
 def _ways(cluster: Cluster, role: Role) -> Iterator[tuple[str, int]]:

@@ -18,10 +18,10 @@ from mlops_infra.phases.ports import datagrams_from, ours_on, ways_from
 from mlops_infra.phases.releases import minor_of
 from mlops_infra.render import render
 
-__all__ = ["Finding", "judge", "probes"]
+__all__ = ["NEEDS", "Finding", "judge", "probes"]
 
 _MIB = 1024 * 1024
-_NEEDS: Mapping[str, tuple[int, int, int]] = {
+NEEDS: Mapping[str, tuple[int, int, int]] = {
     # CPUs, memory in MiB (kubeadm asks 1700 of a control plane; domain.md 1.6), free disk in MiB below /var/lib.
     "lb": (1, 256, 512),
     "master": (2, 1700, 4096),
@@ -104,7 +104,7 @@ def _machine(cluster: Cluster, host: Host, system: SystemFact) -> Iterator[Findi
         )
     if system.arch not in ARCHITECTURES:
         yield Finding(host.name, "refuse", f"the architecture {system.arch} is not supported", "", "use amd64 or arm64")
-    cpus, memory, _ = _NEEDS[role]
+    cpus, memory, _ = NEEDS[role]
     if system.cpus < cpus:
         yield Finding(
             host.name, "refuse", f"{system.cpus} CPU, a {role} needs {cpus}", "", "give the machine more CPUs"
@@ -152,7 +152,7 @@ def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterato
         )
     if said.prepared:
         return
-    needed = _NEEDS[role][2]
+    needed = NEEDS[role][2]
     if said.disk is not None and said.disk < needed:
         yield Finding(
             host.name, "refuse", f"{said.disk} MiB free below /var/lib, a {role} needs {needed}", "", "make room there"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
 
 from mlops_infra.core import (
@@ -31,7 +32,7 @@ from mlops_infra.doctor import probes as p
 from mlops_infra.doctor.catalogue import CHECKS
 from mlops_infra.doctor.diagnosis import Diagnosed, Diagnosis, diagnose
 from mlops_infra.doctor.outside import Answered, Target
-from mlops_infra.doctor.pods import API_ENDPOINTS, DNS_ENDPOINTS, PODS_LISTED
+from mlops_infra.doctor.pods import API_ENDPOINTS, DNS_ENDPOINTS
 from mlops_infra.doctor.view import Backup, Local, View
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
@@ -44,6 +45,7 @@ RESTARTING = UnitFact("loaded", "activating", "auto-restart", "enabled", needs_r
 FILE = StatFact("file", 0o600, "root", "root", 9)
 DISK = "disk\t/dev/sda 1000000 400000 600000 40% /\n"
 HEALTHY = "HTTP/1.0 200 OK"
+APISERVER = "/etc/kubernetes/pki/apiserver.crt"
 
 
 def cluster_of(**more: Any) -> Cluster:
@@ -68,20 +70,38 @@ def member(name: str, number: int, **more: Any) -> dict[str, Any]:
 def status_line(size: int = 1000, **more: Any) -> str:
     """As etcd's JSON gateway says it: large numbers are strings, what is zero is left out."""
     return json.dumps(
-        {"header": {"member_id": "161"}, "version": "3.5.15", "dbSize": str(size), "leader": "161", **more}
+        {
+            "header": {"member_id": "161", "revision": "5000"},
+            "version": "3.5.15",
+            "dbSize": str(size),
+            "leader": "161",
+            "raftAppliedIndex": "6000",
+            **more,
+        }
     )
 
 
-def end_of(when: datetime) -> str:
-    """A certificate that ends then, as the script tells it; it holds no more than its fields before the subject."""
+def end_of(when: datetime, names: tuple[str, ...] = ()) -> str:
+    """A certificate that ends then, as the script tells it; no more than its fields before the subject, and names."""
 
     def der(tag: int, *inside: bytes) -> bytes:
         content = b"".join(inside)
-        return bytes([tag, len(content)]) + content
+        size = len(content)
+        return bytes([tag, *([size] if size < 128 else [0x82, size >> 8, size & 255])]) + content
 
     validity = der(0x30, der(0x17, b"200101000000Z"), der(0x17, f"{when:%y%m%d%H%M%SZ}".encode()))
     fields = (der(0xA0, der(2, b"\2")), der(2, b"\7"), der(0x30), der(0x30), validity)
+    if names:
+        alternatives = der(0x30, *(_general_name(name, der) for name in names))
+        fields += (der(0xA3, der(0x30, der(0x30, der(6, b"\x55\x1d\x11"), der(4, alternatives)))),)
     return b64encode(der(0x30, der(0x30, *fields))).decode()
+
+
+def _general_name(name: str, der: Callable[..., bytes]) -> bytes:
+    try:
+        return der(0x87, ip_address(name).packed)
+    except ValueError:
+        return der(0x82, name.encode())
 
 
 def containers(*names: str, state: str = "CONTAINER_RUNNING", restarts: int = 0) -> str:
@@ -111,7 +131,49 @@ MASTER_PODS = (
 
 def node(name: str, ready: str = "True", message: str = "", **spec: Any) -> dict[str, Any]:
     conditions = [{"type": "Ready", "status": ready, "message": message, "reason": "KubeletReady"}]
-    return {"metadata": {"name": name}, "spec": spec, "status": {"conditions": conditions}}
+    return {
+        "metadata": {"name": name},
+        "spec": {"podCIDR": f"10.244.{number_of(name)}.0/24", **spec},
+        "status": {"conditions": conditions},
+    }
+
+
+def number_of(name: str) -> int:
+    """The last part of a host's address in `cluster_of`."""
+    return {"m1": 1, "m2": 2, "m3": 3, "w1": 11, "w2": 12, "lb1": 20}.get(name, 99)
+
+
+def item(kind: str, name: str, space: str = "shop", minutes: int = 60, **more: Any) -> dict[str, Any]:
+    """An object of the API, that old."""
+    made = (NOW - timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+    metadata = {"name": name, "namespace": space, "creationTimestamp": made}
+    return {"kind": kind, "metadata": metadata, **more}
+
+
+def service(name: str = "web", address: str = "", **more: Any) -> dict[str, Any]:
+    """Of type LoadBalancer."""
+    given = {"ingress": [{"ip": address}]} if address else {}
+    return item("Service", name, spec={"type": "LoadBalancer"}, status={"loadBalancer": given}, **more)
+
+
+def ingress_service(http: int = 32624, https: int = 31316) -> dict[str, Any]:
+    ports = [{"name": "http", "nodePort": http}, {"name": "https", "nodePort": https}]
+    return item("Service", "ingress-nginx-controller", "ingress-nginx", spec={"type": "NodePort", "ports": ports})
+
+
+def lease(seconds: int = 1) -> dict[str, Any]:
+    """Last renewed that long ago."""
+    renewed = f"{NOW - timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.000000Z}"
+    return {"spec": {"holderIdentity": "m2_1234", "renewTime": renewed}}
+
+
+def flags(name: str, **more: str) -> list[str]:
+    """Of a master's manifests, as the script tells them."""
+    address = f"10.0.0.{number_of(name)}"
+    told = {"advertise-address": address, "etcd-servers": "https://127.0.0.1:2379", **more}
+    return [f"kube-apiserver.yaml:- --{key.replace('_', '-')}={value}" for key, value in told.items()] + [
+        "kube-scheduler.yaml:- --leader-elect=true"
+    ]
 
 
 def pod(name: str, minutes: int = 60, **more: Any) -> dict[str, Any]:
@@ -121,6 +183,7 @@ def pod(name: str, minutes: int = 60, **more: Any) -> dict[str, Any]:
     container = {"name": "c", "restartCount": more.get("restarts", 0), "state": state}
     gone = (NOW - timedelta(minutes=more["deleted"])).isoformat() if "deleted" in more else None
     return {
+        "kind": "Pod",
         "metadata": {"name": name, "namespace": "shop", "creationTimestamp": made, "deletionTimestamp": gone},
         "spec": {"nodeName": more.get("node", "w1")},
         "status": {
@@ -165,13 +228,14 @@ class Platform:
         names = [h.name for h in self.cluster.nodes]
         self.api = {
             p.NODES: tuple(node(name) for name in names),
-            p.CSRS: (),
             p.FLANNEL: daemon(),
             p.KUBE_PROXY: daemon(),
             p.COREDNS: deployment(),
             DNS_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.244.0.2"}]}]},
             API_ENDPOINTS: {"subsets": [{"addresses": [{"ip": f"10.0.0.{i}"} for i in (1, 2, 3)]}]},
-            PODS_LISTED: (pod("web"),),
+            p.OBJECTS: (pod("web"), ingress_service()),
+            p.INGRESS_CONFIG: {"data": {}},
+            **dict.fromkeys(p.LEASES, lease()),
             p.METALLB_CONTROLLER: deployment(1, 1),
             p.METALLB_SPEAKER: daemon(),
             p.METALLB_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.1.1.1"}]}]},
@@ -184,8 +248,8 @@ class Platform:
         role = self.cluster.role(name)
         facts: dict[Probe[Any], Any] = {
             p.SYSTEM: SystemFact(
-                "debian", "12", "bookworm", "x86_64", "6.1", name, f"id{number}", 2, 4 << 30, NOW.timestamp(), 2, (),
-                "kvm",
+                "debian", "12", "bookworm", "x86_64", "6.1", name, f"id{number}", 2, 4 << 30, NOW.timestamp(), 2,
+                (f"10.0.0.{number_of(name)}", f"10.244.{number_of(name)}.0", f"10.244.{number_of(name)}.1"), "kvm",
             ),
             p.MACHINE: CommandFact(0, DISK + "inodes\t/dev/sda 1000 10 990 1% /\nsynchronised\tyes\n"),
         }  # fmt: skip
@@ -199,12 +263,16 @@ class Platform:
                 p.BACKENDS: CommandFact(0, "# pxname,svname,status,check_status,\n" + "\n".join(rows)),
             }
         later = end_of(NOW + timedelta(days=300))
+        named = end_of(NOW + timedelta(days=300), ("api.c.internal", "10.0.0.20", f"10.0.0.{number_of(name)}"))
         paths = ["/var/lib/kubelet/pki/kubelet-client-current.pem"]
         if role == "master":
-            paths += ["/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/admin.conf"]
+            paths += [APISERVER, "/etc/kubernetes/admin.conf"]
             members = json.dumps({"members": [member(f"m{i}", i) for i in (1, 2, 3)]})
             facts[p.control_plane(self.cluster.host_named(name))] = CommandFact(
-                0, f"own\t{HEALTHY}\nown\tok\nmembers\t{members}\nstatus\t{status_line()}\n"
+                0,
+                f"own\t{HEALTHY}\nown\tok\nmembers\t{members}\nstatus\t{status_line()}\n"
+                + f"server\thttps://10.0.0.{number_of(name)}:6443\n"
+                + "".join(f"flag\t{line}\n" for line in flags(name)),
             )
         info = json.dumps({"status": {"conditions": [{"type": "RuntimeReady", "status": True}]}, "config": {}})
         return facts | {
@@ -212,10 +280,14 @@ class Platform:
             p.CONTAINERD: RUNNING,
             p.KUBELET: RUNNING,
             p.SWAPS: (),
-            p.CERTIFICATES: CommandFact(0, "".join(f"certificate\t{path}\t{later}\n" for path in paths)),
+            p.CERTIFICATES: CommandFact(
+                0, "".join(f"certificate\t{path}\t{named if path == APISERVER else later}\n" for path in paths)
+            ),
             p.CONTAINERS: CommandFact(0, containers(*(MASTER_PODS if role == "master" else SYSTEM_PODS))),
             p.kubelet(self.cluster): CommandFact(
-                0, f"healthz\tHTTP/1.0 200 OK\nproxyz\tHTTP/1.0 200 OK\ncri\t{info}\nendpoint\t{HEALTHY}\n"
+                0,
+                f"healthz\tHTTP/1.0 200 OK\nproxyz\tHTTP/1.0 200 OK\ncri\t{info}\nendpoint\t{HEALTHY}\n"
+                f"ways\t12\ndns\tok\ncni\t10.244.{number_of(name)}.0/24\nmtu\t1450 eth0 1500\n",
             ),
         }
 

@@ -104,11 +104,11 @@ def test_of_units_only_what_starts_one_is_safe(sick: Platform) -> None:
 
 def test_certificates_are_left_to_the_approvers_rules_and_to_a_person_where_it_is_off(sick: Platform) -> None:
     healthy(sick)
-    sick.api[p.CSRS] = (csr(60),)
+    sick.api[p.OBJECTS] = (csr(60),)
     assert chosen(repairs(sick)) == {API: ["approver:run"]}
     without = Platform(cluster=cluster_of(security={"approve_kubelet_certificates": False}))
     healthy(without)
-    without.api[p.CSRS] = (csr(60),)
+    without.api[p.OBJECTS] = (csr(60),)
     assert repairs(without).phases == ()
 
 
@@ -134,7 +134,7 @@ def run(fake: FakePlatform, found: Repairs, runs: Path) -> dict[tuple[str, str],
 def test_the_engine_mends_it_and_proves_it(sick: Platform, tmp_path: Path) -> None:
     healthy(sick)
     sick.facts["w1"][p.KUBELET] = STOPPED
-    sick.api[p.CSRS] = (csr(60),)
+    sick.api[p.OBJECTS] = (csr(60),)
     fake = FakePlatform(*(h.name for h in sick.cluster.all_hosts))
     fake.serving = {"m1", "m2", "m3"}
     for name in ("m1", "m2", "m3"):
@@ -152,7 +152,7 @@ def test_the_engine_mends_it_and_proves_it(sick: Platform, tmp_path: Path) -> No
 
 def test_a_request_that_the_approver_refuses_fails_and_is_named(sick: Platform, tmp_path: Path) -> None:
     healthy(sick)
-    sick.api[p.CSRS] = (csr(60),)
+    sick.api[p.OBJECTS] = (csr(60),)
     fake = FakePlatform(*(h.name for h in sick.cluster.all_hosts))
     fake.serving = {"m1"}
     fake.hosts["m1"].files["/etc/kubernetes/admin.conf"] = b""
