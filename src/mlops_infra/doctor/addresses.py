@@ -32,7 +32,7 @@ def _node_ports(view: View, _: str) -> Verdict:
     if services is None:
         return Skipped("no API to ask")
     ours = next((s for s in services if name_of(s) == _INGRESS), None)
-    if view.cluster.ingress.controller != "nginx" or ours is None:
+    if view.cluster.ingress.controller == "none" or ours is None:
         return Skipped("the ingress controller is not installed, or is not ours")
     ports = view.cluster.lb.ingress
     wanted = {"http": ports.http_node_port, "https": ports.https_node_port}
