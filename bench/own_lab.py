@@ -107,12 +107,16 @@ class Lab:
 
 
 def _write_config(path: Path, *, small: bool) -> None:
-    """The example without what stands on top of the platform: MetalLB and an ingress controller have no counterpart in
-    by_hand.sh, and nothing to do with a node's being Ready. `small`: one master and the first worker are enough."""
+    """The example without what stands on top of the platform: MetalLB, an ingress controller, volumes and monitoring have
+    no counterpart in by_hand.sh, and nothing to do with a node's being Ready. `small`: one master and the first worker
+    are enough."""
     yaml = YAML()
     document = yaml.load(_EXAMPLE)
     document["metallb"] = {"enabled": False}
     document["ingress"] = {"controller": "none"}
+    document["storage"] = {"class": "none"}
+    document["metrics"] = {"enabled": False}
+    document["monitoring"] = {"enabled": False}
     if small:
         document["hosts"]["masters"] = document["hosts"]["masters"][:1]
         document["hosts"]["workers"] = document["hosts"]["workers"][:1]
