@@ -107,7 +107,7 @@ class Lab:
 
 
 def _write_config(path: Path, *, small: bool) -> None:
-    """The example without what stands on top of the platform: MetalLB, an ingress controller, volumes and monitoring have
+    """The example without what stands on top of the platform: MetalLB, an ingress controller, volumes, monitoring have
     no counterpart in by_hand.sh, and nothing to do with a node's being Ready. `small`: one master and the first worker
     are enough."""
     yaml = YAML()
