@@ -90,8 +90,8 @@ def test_whole_bundles_verify_and_damaged_ones_are_refused(
     for name, content in damaged.items():
         (tmp_path / name).write_bytes(content)
         refused = platform.run("--lab", "backup", "verify", str(tmp_path / name))
-        assert refused.returncode == 1
-        assert "damaged" in refused.stderr
+        assert refused.returncode == 1, f"{name}: {refused.stdout}{refused.stderr}"
+        assert "damaged" in refused.stderr, f"{name}: {refused.stderr}"
 
 
 def test_a_wrong_key_and_another_cluster_are_refused(

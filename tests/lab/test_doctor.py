@@ -85,6 +85,30 @@ MASK_KUBELET = "systemctl mask --now kubelet"
 OTHER_DRIVER = "sed -i s/SystemdCgroup.*/SystemdCgroup=false/ /etc/containerd/config.toml"
 EDIT = "echo '# x' >>/usr/local/lib/mlops-infra/mlops-infra-approver"
 
+NO_KEY = "mv /home/ubuntu/.ssh/authorized_keys /home/ubuntu/.ssh/kept"
+KEY_AGAIN = "mv /home/ubuntu/.ssh/kept /home/ubuntu/.ssh/authorized_keys"
+NO_SUDO = "mv /etc/sudoers.d/90-installer /root/"
+SUDO_AGAIN = "mv /root/90-installer /etc/sudoers.d/"
+BROKEN_UNIT = "systemd-run --unit=brittle --property=Type=oneshot /bin/false || :"
+RESET = "systemctl reset-failed"
+HALF_INSTALLED = "sed -i '/^Package: tzdata$/,/^$/s/^Status: .*/Status: install ok unpacked/' /var/lib/dpkg/status"
+ABSENT, BUSYBOX = "docker.io/library/nowhere:1", "docker.io/library/busybox:1.36.1"
+BLOCKS = "-n kube-system create poddisruptionbudget blocks --selector=k8s-app=kube-dns --min-available=2"
+
+
+def scaled_to_0(deployment: str, namespace: str) -> Strike:
+    return kubectl(f"-n {namespace} scale deployment/{deployment} --replicas=0")
+
+
+def pod(name: str, image: str) -> Strike:
+    return kubectl(f"run {name} --image={image} --restart=Always --command -- /bin/false")
+
+
+def deleted(what: str) -> Strike:
+    """Where the remedy is to look closer: what made the fault is taken away."""
+    return lambda lab: lab.kubectl(f"delete {what} --now")
+
+
 FAULTS = (
     Fault("containerd stopped", "cri.up", "worker-1", on("worker-1", "systemctl stop containerd")),
     Fault("an etcd manifest moved away", "cp.manifest", "master-2", on("master-2", MOVE_ETCD)),
@@ -108,6 +132,20 @@ FAULTS = (
     Fault("Flannel deleted", "cni.flannel", "", kubectl("-n kube-flannel delete daemonset kube-flannel-ds")),
     Fault("kube-proxy deleted", "svc.kubeproxy", "", kubectl("-n kube-system delete daemonset kube-proxy")),
     Fault("a node cordoned", "node.cordoned", "worker-3", kubectl("cordon worker-3")),
+    Fault("MetalLB's controller scaled to 0", "metallb.controller", "", scaled_to_0("controller", "metallb-system")),
+    Fault("MetalLB's speakers deleted", "metallb.speaker", "", kubectl("-n metallb-system delete ds speaker")),
+    Fault("no ingress controller", "ingress.up", "", scaled_to_0("ingress-nginx-controller", "ingress-nginx")),
+    Fault("metrics-server scaled to 0", "metrics.server", "", scaled_to_0("metrics-server", "kube-system")),
+    Fault("no provisioner", "storage.provisioner", "", scaled_to_0("local-path-provisioner", "local-path-storage")),
+    Fault("a key that everybody reads", "pki.keys", "master-1", on("master-1", "chmod 644 /etc/kubernetes/pki/ca.key")),
+    Fault("no key of ours accepted", "host.login", "worker-2", on("worker-2", NO_KEY), on("worker-2", KEY_AGAIN)),
+    Fault("no sudo", "host.sudo", "worker-3", on("worker-3", NO_SUDO), on("worker-3", SUDO_AGAIN)),
+    Fault("a host that hangs", "host.ssh", "worker-1", fail("freeze", "worker-1"), heal),
+    Fault("a unit that failed", "host.units", "worker-2", on("worker-2", BROKEN_UNIT), on("worker-2", RESET)),
+    Fault("an interrupted installation", "host.dpkg", "worker-1", on("worker-1", HALF_INSTALLED)),
+    Fault("a budget that blocks", "pdb.blocked", "", kubectl(BLOCKS), deleted("-n kube-system pdb blocks")),
+    Fault("an image that cannot be pulled", "pods.image", "", pod("absent", ABSENT), deleted("pod absent")),
+    Fault("a pod that crashes again and again", "pods.crash", "", pod("crashes", BUSYBOX), deleted("pod crashes"), 180),
     Fault("a script of ours edited", "plan.drift", "", on("master-1", EDIT)),
 )  # fmt: skip
 
