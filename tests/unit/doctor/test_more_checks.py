@@ -411,3 +411,8 @@ def test_clocks_of_masters_and_not_ours_judge_leases(sick: Platform) -> None:
     for probe in p.LEASES:
         sick.api[probe] = lease(3601)
     assert sick.findings == ()
+
+
+def test_several_things_of_a_kind_are_called_by_their_kind(sick: Platform) -> None:
+    has(sick, budget(0), budget(0, name="api"))
+    assert sick.only.finding.brief == "2 disruption budgets let no pod go: a drain waits for ever"
