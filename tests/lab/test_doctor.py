@@ -85,6 +85,18 @@ MASK_KUBELET = "systemctl mask --now kubelet"
 OTHER_DRIVER = "sed -i s/SystemdCgroup.*/SystemdCgroup=false/ /etc/containerd/config.toml"
 EDIT = "echo '# x' >>/usr/local/lib/mlops-infra/mlops-infra-approver"
 
+OTHER_FLAG = (
+    "sed -i 's/    - --secure-port=6443/&\\n    - --profiling=false/' /etc/kubernetes/manifests/kube-apiserver.yaml"
+)
+OTHER_PORT = '[{"op": "replace", "path": "/spec/ports/0/nodePort", "value": 31999}]'
+PROXY = '{"data": {"use-proxy-protocol": "true"}}'
+
+
+def dropped(rule: str, host: str) -> dict[str, Strike]:
+    """A filter's rule, and its end."""
+    return {"strike": on(host, f"iptables -I {rule} -j DROP"), "heal": on(host, f"iptables -D {rule} -j DROP")}
+
+
 FAULTS = (
     Fault("containerd stopped", "cri.up", "worker-1", on("worker-1", "systemctl stop containerd")),
     Fault("an etcd manifest moved away", "cp.manifest", "master-2", on("master-2", MOVE_ETCD)),
@@ -109,6 +121,17 @@ FAULTS = (
     Fault("kube-proxy deleted", "svc.kubeproxy", "", kubectl("-n kube-system delete daemonset kube-proxy")),
     Fault("a node cordoned", "node.cordoned", "worker-3", kubectl("cordon worker-3")),
     Fault("a script of ours edited", "plan.drift", "", on("master-1", EDIT)),
+    Fault("the tunnel filtered", "net.vxlan", "", **dropped("INPUT -p udp --dport 8472", "worker-3")),
+    Fault("a kubelet's port filtered", "net.ways", "", **dropped("INPUT -p tcp --dport 10250", "worker-1")),
+    Fault("names filtered", "dns.answer", "", **dropped("OUTPUT -p udp --dport 53", "worker-2")),
+    Fault("one master's flags edited", "cp.flags", "", on("master-2", OTHER_FLAG), seconds=180),
+    Fault("another node port", "ingress.nodeports", "",
+          kubectl(f"-n ingress-nginx patch service ingress-nginx-controller --type json -p '{OTHER_PORT}'")),
+    Fault("the PROXY protocol switched on", "ingress.proxyproto", "",
+          kubectl(f"-n ingress-nginx patch configmap ingress-nginx-controller --type merge -p '{PROXY}'")),
+    Fault("a budget that lets no pod go", "pdb.blocked", "",
+          kubectl("-n kube-system create pdb stuck --selector=k8s-app=kube-dns --min-available=2"),
+          kubectl("-n kube-system delete pdb stuck")),
 )  # fmt: skip
 
 
