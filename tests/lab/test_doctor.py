@@ -93,7 +93,6 @@ BROKEN_UNIT = "systemd-run --unit=brittle --property=Type=oneshot /bin/false || 
 RESET = "systemctl reset-failed"
 HALF_INSTALLED = "sed -i '/^Package: tzdata$/,/^$/s/^Status: .*/Status: install ok unpacked/' /var/lib/dpkg/status"
 ABSENT, BUSYBOX = "docker.io/library/nowhere:1", "docker.io/library/busybox:1.36.1"
-BLOCKS = "-n kube-system create poddisruptionbudget blocks --selector=k8s-app=kube-dns --min-available=2"
 
 
 def scaled_to_0(deployment: str, namespace: str) -> Strike:
@@ -107,6 +106,18 @@ def pod(name: str, image: str) -> Strike:
 def deleted(what: str) -> Strike:
     """Where the remedy is to look closer: what made the fault is taken away."""
     return lambda lab: lab.kubectl(f"delete {what} --now")
+
+
+OTHER_FLAG = (
+    "sed -i 's/    - --secure-port=6443/&\\n    - --profiling=false/' /etc/kubernetes/manifests/kube-apiserver.yaml"
+)
+OTHER_PORT = '[{"op": "replace", "path": "/spec/ports/0/nodePort", "value": 31999}]'
+PROXY = '{"data": {"use-proxy-protocol": "true"}}'
+
+
+def dropped(rule: str, host: str) -> dict[str, Strike]:
+    """A filter's rule, and its end."""
+    return {"strike": on(host, f"iptables -I {rule} -j DROP"), "heal": on(host, f"iptables -D {rule} -j DROP")}
 
 
 FAULTS = (
@@ -143,10 +154,20 @@ FAULTS = (
     Fault("a host that hangs", "host.ssh", "worker-1", fail("freeze", "worker-1"), heal),
     Fault("a unit that failed", "host.units", "worker-2", on("worker-2", BROKEN_UNIT), on("worker-2", RESET)),
     Fault("an interrupted installation", "host.dpkg", "worker-1", on("worker-1", HALF_INSTALLED)),
-    Fault("a budget that blocks", "pdb.blocked", "", kubectl(BLOCKS), deleted("-n kube-system pdb blocks")),
     Fault("an image that cannot be pulled", "pods.image", "", pod("absent", ABSENT), deleted("pod absent")),
     Fault("a pod that crashes again and again", "pods.crash", "", pod("crashes", BUSYBOX), deleted("pod crashes"), 180),
     Fault("a script of ours edited", "plan.drift", "", on("master-1", EDIT)),
+    Fault("the tunnel filtered", "net.vxlan", "", **dropped("INPUT -p udp --dport 8472", "worker-3")),
+    Fault("a kubelet's port filtered", "net.ways", "", **dropped("INPUT -p tcp --dport 10250", "worker-1")),
+    Fault("names filtered", "dns.answer", "", **dropped("OUTPUT -p udp --dport 53", "worker-2")),
+    Fault("one master's flags edited", "cp.flags", "", on("master-2", OTHER_FLAG), seconds=180),
+    Fault("another node port", "ingress.nodeports", "",
+          kubectl(f"-n ingress-nginx patch service ingress-nginx-controller --type json -p '{OTHER_PORT}'")),
+    Fault("the PROXY protocol switched on", "ingress.proxyproto", "",
+          kubectl(f"-n ingress-nginx patch configmap ingress-nginx-controller --type merge -p '{PROXY}'")),
+    Fault("a budget that lets no pod go", "pdb.blocked", "",
+          kubectl("-n kube-system create pdb stuck --selector=k8s-app=kube-dns --min-available=2"),
+          kubectl("-n kube-system delete pdb stuck")),
 )  # fmt: skip
 
 

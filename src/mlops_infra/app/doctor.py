@@ -112,7 +112,7 @@ def _look(
 def _local(platform: Platform) -> Local:
     site = platform.context.site
     found = bundles(directory_of(platform.cluster, site), platform.cluster.name)
-    warnings = tuple(w.message for w in platform.context.warnings)
+    warnings = tuple((w.path, w.message) for w in platform.context.warnings)
     key = key_state(platform.cluster, site)
     lone = str(key.path) if key.public is not None and not key.is_safe else ""
     return Local(warnings, tuple(Backup(str(b.path), b.created) for b in found), lone)

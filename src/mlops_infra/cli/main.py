@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -231,4 +234,17 @@ def main() -> NoReturn:
     """The program's entry point."""
     # A short life with a hundred thousand objects that stay: looking for garbage among them is a tenth of its time.
     gc.set_threshold(100_000, 50, 50)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == ExitCode.INTERRUPTED:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends at once: threads that wait for hosts would keep the process for their whole time, and another Ctrl-C, or
+    the one that a shell sends to the whole group, would end that wait with a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -51,7 +51,8 @@ _EVERYWHERE = (
         "age chrony; cat /run/reboot-required",
     ),
     ("sysctl", 5, "grep . /etc/sysctl.d/*mlops-infra* /etc/modules-load.d/*mlops-infra*; cat /proc/modules"),
-    ("firewall", 6, "nft list ruleset"),
+    # Without kube-proxy's rules for each Service: a host's bound would be full of them.
+    ("firewall", 6, "nft list ruleset; iptables-save | grep -v -e KUBE-SEP- -e KUBE-SVC-"),
     ("manifest", 5, "cat /var/lib/mlops-infra/manifest.json"),
 )
 _NODE = (

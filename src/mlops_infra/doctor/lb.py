@@ -176,6 +176,8 @@ INGRESS_BACKENDS = Check(
         "svc.kubeproxy",
         "ingress.up",
         "cni.flannel",
+        # A node port leads to the controller's pods, which may be on other nodes.
+        "net.vxlan",
         "ingress.nodeports",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +16,8 @@ from mlops_infra.phases.drift import drift, drift_probes
 __all__ = ["ADVICE", "PLATFORM", "plan_drift"]
 
 _OLD_BACKUP = timedelta(days=7)
+_VERSIONS, _RECEIVERS = "versions.", "monitoring.receivers"
+"""Places of cluster.yaml whose warnings have a check of their own."""
 
 
 def _half_done(view: View, _: str) -> Verdict:
@@ -134,7 +136,16 @@ def _lone_key(view: View, _: str) -> Verdict:
 
 
 def _versions(view: View, _: str) -> Verdict:
-    return tuple(Finding(w, "", "", "mlops-infra validate") for w in view.local.warnings) or OK
+    return _warned(words for place, words in view.local.warnings if place.startswith(_VERSIONS))
+
+
+def _file(view: View, _: str) -> Verdict:
+    told = (_VERSIONS, _RECEIVERS)
+    return _warned(f"{place}: {words}" for place, words in view.local.warnings if not place.startswith(told))
+
+
+def _warned(words: Iterable[str]) -> Verdict:
+    return tuple(Finding(one, "", "", "mlops-infra validate") for one in words) or OK
 
 
 def _single_balancer(view: View, _: str) -> Verdict:
@@ -223,6 +234,15 @@ ADVICE: tuple[Check, ...] = (
         Severity.WARNING,
         _versions,
         "Versions past their end of life, security fixes they lack, and parts that nobody mends any more.",
+        scope="cluster",
+        advice=True,
+    ),
+    Check(
+        "file.warnings",
+        "Does cluster.yaml say what is better said otherwise?",
+        Severity.WARNING,
+        _file,
+        "What `mlops-infra validate` warns of, but for versions (version.eol) and receivers (monitoring.receivers).",
         scope="cluster",
         advice=True,
     ),

@@ -67,22 +67,31 @@ def _waiting(pod: Pod) -> Iterator[tuple[str, str, int]]:
 
 
 def told(
-    view: View, found: Mapping[str, str], nodes: Mapping[str, str], *, brief: str, cause: str, remedy: str
+    view: View,
+    found: Mapping[str, str],
+    nodes: Mapping[str, str],
+    *,
+    brief: str,
+    cause: str,
+    remedy: str,
+    noun: str = "",
 ) -> Verdict:
     """One finding for all pods of a kind: their number, and the first of them.
 
-    `brief` has the name or the number at {who}, and each `one|many` of words where these differ.
+    `brief` has the name or the number at {who}, and each `one|many` of words where these differ. `noun`: what they are
+    where they are no pods.
     """
     if not found:
         return OK
     names = list(found)
-    many = names[0] if len(names) == 1 else f"{len(names)} pods"
+    one = f"the {noun} {names[0]}" if noun else names[0]
+    who = one if len(names) == 1 else f"{len(names)} {noun or 'pod'}s"
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     space, _, name = names[0].partition("/")
     ours = {h.name for h in view.cluster.nodes}
     hosts = tuple(dict.fromkeys(nodes[n] for n in names if nodes.get(n) in ours))
     return Finding(
-        re.sub(r"(\w*)\|(\w*)", r"\1" if len(names) == 1 else r"\2", brief).format(who=many),
+        re.sub(r"(\w*)\|(\w*)", r"\1" if len(names) == 1 else r"\2", brief).format(who=who),
         "\n".join([*(f"{n}: {found[n]}".rstrip(": ")[:200] for n in names[:_SHOWN]), *more]),
         cause,
         kubectl(view.a_master, remedy.format(space=space, name=name)),

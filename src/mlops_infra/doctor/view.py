@@ -26,12 +26,12 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """What the operator's own machine knows. `warnings` are those of cluster.yaml.
+    """What the operator's own machine knows. `warnings` are those of cluster.yaml: the key's place and the words.
 
     `lone_key`: the file of the one key that opens the backups, while there is neither a copy nor a second recipient.
     """
 
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
     backups: tuple[Backup, ...] = ()
     lone_key: str = ""
 

@@ -71,7 +71,14 @@ def _evidence(ways: list[_Way]) -> str:
 
 
 def _hosts_of(host: str, ways: list[_Way]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([host, *(name for w in ways for name in (w.to, w.by))]))
+    """The machines where the cause may be: where all ways of many end or begin at one, that one."""
+    both = tuple(dict.fromkeys([host, *(name for w in ways for name in (w.to, w.by))]))
+    return both if len(both) == 2 else (host,)
+
+
+def _rules(host: str) -> str:
+    """The command that shows what a host drops. A node has iptables, which kubeadm wants, and need not have nft."""
+    return on_host(host, '{ iptables-save; nft list ruleset; } 2>/dev/null | grep -iE "drop|reject"')
 
 
 def _ways(view: View, _: str) -> Verdict:
@@ -90,7 +97,7 @@ def _ways(view: View, _: str) -> Verdict:
                 else f"{host} and {others}: tcp {ports} is shut",
                 _evidence(ways),
                 "a firewall on one of them or between them; a port where nobody listens answers, and is not meant",
-                on_host(host, "nft list ruleset") + f"   # then allow tcp {ports} between the nodes",
+                _rules(host) + f"   # then allow tcp {ports} between the nodes",
                 hosts=_hosts_of(host, ways),
             )
         )
@@ -116,7 +123,7 @@ def _tunnels(view: View, _: str) -> Verdict:
                 f"pods on {host} and on {others} do not reach one another",
                 _evidence(ways),
                 "udp 8472 is dropped between them, or the tunnel's packets are spoilt on the way (checksums, MTU)",
-                on_host(host, "nft list ruleset") + "   # then allow udp 8472 between the nodes",
+                _rules(host) + "   # then allow udp 8472 between the nodes",
                 hosts=_hosts_of(host, ways),
             )
         )
@@ -190,15 +197,20 @@ def _dns(view: View, _: str) -> Verdict:
     failed = {name: words for name, words in answers.items() if words != "ok"}
     if not failed:
         return OK
-    where = "any node" if len(failed) == len(answers) else ", ".join(failed)
+    everywhere = len(failed) == len(answers)
+    where = "any node" if everywhere else ", ".join(failed)
     return Finding(
         f"the cluster's DNS does not answer on {where}",
         "\n".join(
             f"{n}: kubernetes.default.svc.{view.cluster.network.dns_domain}: {w}" for n, w in list(failed.items())[:6]
         ),
         "no pod of CoreDNS can be reached from there (kube-proxy, the tunnel between the nodes), or CoreDNS does not "
-        "serve the domain",
-        kubectl(view.a_master, "-n kube-system logs -l k8s-app=kube-dns --tail=20"),
+        "serve the domain"
+        if everywhere
+        else "CoreDNS answers others: a firewall there, or its kube-proxy",
+        kubectl(view.a_master, "-n kube-system logs -l k8s-app=kube-dns --tail=20")
+        if everywhere
+        else _rules(next(iter(failed))) + "   # then allow port 53 to pods and Services",
         # No hosts: the pods of CoreDNS may be anywhere, so what is wrong with any node may be why.
     )
 
@@ -262,8 +274,8 @@ TUNNELS: tuple[Check, ...] = (
         "Do pods of different nodes reach one another?",
         Severity.ERROR,
         _tunnels,
-        "Every node calls every other node's kubelet by the address of its end of the tunnel: packets go the way that "
-        "pods' packets go, over udp 8472.",
+        "Every node calls every other node's kube-proxy by the address of its end of the tunnel: packets go the way "
+        "that pods' packets go, over udp 8472.",
         scope="cluster",
         needs=_needs,
         depends_on=("net.ways", "net.mtu", "node.ready", "cni.flannel", "cni.podcidr", "host.sysctl", "host.modules"),

@@ -105,7 +105,8 @@ def _blocked(view: View, _: str) -> Verdict:
         view,
         found,
         {},
-        brief="the disruption budget {who} lets|let no pod go: a drain waits for ever",
+        noun="disruption budget",
+        brief="{who} lets|let no pod go: a drain waits for ever",
         cause="minAvailable is as many as there are pods, or maxUnavailable is 0",
         remedy="-n {space} describe pdb {name}",
     )
@@ -138,7 +139,8 @@ def _claims(view: View, _: str) -> Verdict:
         view,
         found,
         {},
-        brief="the claim {who} gets|get no volume, and a pod waits for it",
+        noun="claim",
+        brief="{who} gets|get no volume, and a pod waits for it",
         cause="its class has no provisioner that runs"
         if default
         else "its class is not there, or it names none and the cluster has no default class",

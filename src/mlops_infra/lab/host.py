@@ -148,7 +148,11 @@ def boot(host: TwinHost, hierarchies: Hierarchies) -> None:
 
 
 def _nspawn(host: TwinHost) -> list[str]:
+    namespace = f"/run/netns/{host.namespace}"
     return [
+        # nspawn mounts /sys before it goes where its own option tells it to: /sys/class/net would be the machine's.
+        "nsenter",
+        f"--net={namespace}",
         "systemd-nspawn",
         "--quiet",
         f"--directory={disk.root(host.name)}",
@@ -160,7 +164,7 @@ def _nspawn(host: TwinHost) -> list[str]:
         "--link-journal=no",
         "--resolv-conf=off",
         "--timezone=off",
-        f"--network-namespace-path=/run/netns/{host.namespace}",
+        f"--network-namespace-path={namespace}",
         "--capability=all",
         "--system-call-filter=@known @privileged @keyring bpf",  # runc wants keyring and bpf
         *(f"--bind={disk.bound(host.name, part)}:/var/lib/{part}" for part in disk.BOUND),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,25 @@ def test_ctrl_c_exits_130(probe: Probe, capsys: pytest.CaptureFixture[str]) -> N
     probe.error = KeyboardInterrupt()
     assert cli.run(["status"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+WAITING = """
+import threading, time
+from mlops_infra.cli import main as cli
+
+def interrupted(arguments):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    print("kept")
+    return 130
+
+cli.run = interrupted
+cli.main()
+"""
+
+
+def test_after_ctrl_c_nothing_waits_for_a_thread_that_waits_for_a_host() -> None:
+    done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "kept\n", "")
 
 
 def test_a_command_whose_module_is_missing_says_so_and_leaves_the_help_alone(

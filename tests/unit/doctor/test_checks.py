@@ -520,11 +520,19 @@ class TestTheOtherWay:
 
 class TestAdvice:
     def test_advice_is_no_finding_and_never_changes_the_exit_code(self, sick: Platform) -> None:
-        sick.local = Local(warnings=("Kubernetes 1.31 is past its end of life",))
+        sick.local = Local(warnings=(("versions.kubernetes", "Kubernetes 1.31 is past its end of life"),))
         found = sick.diagnosis()
         assert found.findings == ()
         assert found.exit_code == 0
         assert {a.check for a in found.advice} == {"backup.none", "version.eol", "lb.single", "exposure.metrics"}
+
+    def test_a_warning_of_the_file_is_told_once_and_under_its_own_name(self, sick: Platform) -> None:
+        places = ("versions.containerd", "monitoring.receivers", "hosts.masters")
+        sick.local = Local(warnings=tuple((place, place) for place in places))
+        told = [(a.check, a.finding.brief) for a in sick.diagnosis().advice if "." in a.finding.brief]
+        assert ("version.eol", "versions.containerd") in told
+        assert ("file.warnings", "hosts.masters: hosts.masters") in told
+        assert not [brief for _, brief in told if "receivers" in brief]
 
     def test_advice_that_was_followed_is_not_repeated(self) -> None:
         heeded = Platform(

@@ -117,12 +117,12 @@ MORE: list[Case] = [
         "ip -br link",
     ),
     ("host.unique", "", lambda s: both(s, "uuid", "4c4c4544-1"), "product_uuid"),
-    ("net.ways", "", lambda s: shut(s, ("m1", "10.0.0.11 10250")), on("w1", "nft list ruleset")),
-    ("net.vxlan", "", lambda s: shut(s, ("w1", "10.244.12.0 10250"), key="vxlan"), "udp 8472"),
+    ("net.ways", "", lambda s: shut(s, ("m1", "10.0.0.11 10250")), on("w1", "'{ iptables-save; nft list")),
+    ("net.vxlan", "", lambda s: shut(s, ("w1", "10.244.12.0 10256"), key="vxlan"), "udp 8472"),
     ("net.mtu", "w1", lambda s: s.of_kubelet("w1", "mtu", "1450 eth0 1400"), "spec.nodeName=w1"),
     ("cni.podcidr", "w1", lambda s: listed(s, node("w1", podCIDR="")), "kube-controller-manager"),
     ("cni.leftover", "w1", lambda s: s.of_kubelet("w1", "cni", "10.244.77.0/24"), "ip link delete cni0"),
-    ("dns.answer", "", lambda s: s.of_kubelet("w1", "dns", "silent"), "k8s-app=kube-dns"),
+    ("dns.answer", "", lambda s: s.of_kubelet("w1", "dns", "silent"), "--limit w1 -- '{ iptables-save"),
     ("dns.answer", "", lambda s: [s.of_kubelet(n, "dns", "code 3, 0 answers") for n in NODES], "k8s-app=kube-dns"),
     ("api.san", "m2", lambda s: certificate(s, "m2", "api.c.internal", "10.0.0.20"), "init phase certs apiserver"),
     ("cp.flags", "", lambda s: s.of_master("m2", "flag", *flags("m2", profiling="false")), "control-plane apiserver"),
@@ -167,7 +167,7 @@ def test_each_sickness_is_the_first_finding_with_its_remedy(
         lambda s: both(s, "uuid", "03000200-0400-0500-0006-000700080009"),
         lambda s: shut(s, ("m1", "10.0.0.1 10250")),
         lambda s: shut(s, ("m1", "192.0.2.9 10250")),
-        lambda s: shut(s, ("w1", "10.244.11.0 10250"), key="vxlan"),
+        lambda s: shut(s, ("w1", "10.244.11.0 10256"), key="vxlan"),
         lambda s: s.of_kubelet("w1", "mtu", "1450 eth0 9000"),
         lambda s: s.of_kubelet("w1", "cni"),
         lambda s: s.of_kubelet("w1", "dns"),
@@ -203,7 +203,7 @@ class TestWays:
     def test_many_shut_ways_are_told_by_the_host_that_they_have_in_common(self, sick: Platform) -> None:
         shut(sick, *((by, f"10.0.0.11 {port}") for by in ("m1", "m2", "m3") for port in (10250, 7946)))
         assert sick.only.finding.brief == "m1, m2, m3 cannot reach w1 at tcp 7946, 10250"
-        assert sick.only.finding.hosts[0] == "w1"
+        assert sick.only.finding.hosts == ("w1",)
 
     def test_a_host_that_gets_out_to_nobody_is_one_finding_too(self, sick: Platform) -> None:
         shut(sick, ("m1", "10.0.0.11 10250"), ("m1", "10.0.0.12 10250"), ("m1", "10.0.0.2 2380"))
@@ -212,22 +212,27 @@ class TestWays:
 
     def test_a_host_that_is_silent_altogether_is_told_as_that(self, sick: Platform) -> None:
         shut(sick, *((by, "10.0.0.11 10250") for by in ("m1", "m2", "m3")))
-        shut(sick, ("m1", "10.244.11.0 10250"), key="vxlan")
+        shut(sick, ("m1", "10.244.11.0 10256"), key="vxlan")
         sick.lose("w1")
         assert sick.only.check == "host.ssh"
         assert not {f.check for f in sick.only.follows} & {"net.ways", "net.vxlan"}
 
     def test_a_kubelet_port_that_is_shut_explains_the_silence_inside_of_the_tunnel(self, sick: Platform) -> None:
         shut(sick, ("m1", "10.0.0.11 10250"))
-        shut(sick, ("m1", "10.244.11.0 10250"), key="vxlan")
+        shut(sick, ("m1", "10.244.11.0 10256"), key="vxlan")
         assert sick.only.check == "net.ways"
         assert [f.check for f in sick.only.follows] == ["net.vxlan"]
 
     def test_names_that_nobody_answers_follow_from_the_tunnel_and_that_from_its_node(self, sick: Platform) -> None:
-        shut(sick, ("w1", "10.244.12.0 10250"), key="vxlan")
+        shut(sick, ("w1", "10.244.12.0 10256"), key="vxlan")
         sick.of_kubelet("w1", "dns", "silent")
         assert sick.only.check == "net.vxlan"
         assert [f.check for f in sick.only.follows] == ["dns.answer"]
+
+    def test_what_ails_another_node_is_not_taken_for_the_cause_of_a_node_cut_off_from_all(self, sick: Platform) -> None:
+        shut(sick, *((by, "10.244.12.0 10256") for by in ("m1", "m2", "m3", "w1")), key="vxlan")
+        listed(sick, node("w1", ready="False"))
+        assert {f.check for f in sick.findings} == {"node.ready", "net.vxlan"}
 
     def test_coredns_away_is_the_cause_of_names_without_answer(self, sick: Platform) -> None:
         sick.api[p.COREDNS] = deployment(0, 0)
@@ -411,3 +416,8 @@ def test_clocks_of_masters_and_not_ours_judge_leases(sick: Platform) -> None:
     for probe in p.LEASES:
         sick.api[probe] = lease(3601)
     assert sick.findings == ()
+
+
+def test_several_things_of_a_kind_are_called_by_their_kind(sick: Platform) -> None:
+    has(sick, budget(0), budget(0, name="api"))
+    assert sick.only.finding.brief == "2 disruption budgets let no pod go: a drain waits for ever"
