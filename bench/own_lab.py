@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from mlops_infra.lab.paths import NETWORK_NAMESPACE
 from mlops_infra.lab.status import current
 from mlops_infra.lab.twin import Twin
 
-__all__ = ["LB", "MASTERS", "NODES", "PROGRAM", "WORKERS", "Lab", "bench_lab"]
+__all__ = ["LB", "MASTERS", "NODES", "PROGRAM", "WORKERS", "Lab", "bench_lab", "without_addons"]
 
 PROGRAM = str(Path(sys.executable).parent / "mlops-infra")
 LB = "lb-1"
@@ -100,26 +100,47 @@ class Lab:
             "kubectl wait --for=condition=Ready node --all --timeout=300s >/dev/null\n",
         )
 
+    def ship(self) -> None:
+        """cluster.yaml becomes the one that is shipped, and the mirror serves what that asks for."""
+        shutil.copyfile(_EXAMPLE, self.config)
+        self.product("lab", "up", "--install", "--yes")
+
+    def rewrite(self, change: Callable[[Any], None]) -> None:
+        """cluster.yaml becomes the one that is shipped, but for what `change` does to its document."""
+        _write_changed(self.config, change)
+
     def ensure_platform(self) -> None:
         """The platform is up and a further `up` finds nothing to do."""
         self.product("--lab", "up", "--yes", "--no-smoke")
         self.wait_ready()
 
 
-def _write_config(path: Path, *, small: bool) -> None:
-    """The example without what stands on top of the platform: MetalLB, an ingress controller, volumes, monitoring have
-    no counterpart in by_hand.sh, and nothing to do with a node's being Ready. `small`: one master and the first worker
-    are enough."""
-    yaml = YAML()
-    document = yaml.load(_EXAMPLE)
+def without_addons(document: Any) -> None:
+    """Leaves out what stands on top of a platform: MetalLB, an ingress controller, volumes, metrics, monitoring."""
     document["metallb"] = {"enabled": False}
     document["ingress"] = {"controller": "none"}
     document["storage"] = {"class": "none"}
     document["metrics"] = {"enabled": False}
     document["monitoring"] = {"enabled": False}
-    if small:
-        document["hosts"]["masters"] = document["hosts"]["masters"][:1]
-        document["hosts"]["workers"] = document["hosts"]["workers"][:1]
+
+
+def _write_config(path: Path, *, small: bool) -> None:
+    """The example without its add-ons: they have no counterpart in by_hand.sh, and nothing to do with a node's being
+    Ready. `small`: one master and the first worker are enough."""
+
+    def change(document: Any) -> None:
+        without_addons(document)
+        if small:
+            document["hosts"]["masters"] = document["hosts"]["masters"][:1]
+            document["hosts"]["workers"] = document["hosts"]["workers"][:1]
+
+    _write_changed(path, change)
+
+
+def _write_changed(path: Path, change: Callable[[Any], None]) -> None:
+    yaml = YAML()
+    document = yaml.load(_EXAMPLE)
+    change(document)
     with path.open("w") as file:
         yaml.dump(document, file)
 

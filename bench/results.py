@@ -6,16 +6,36 @@ python bench/results.py     puts all results between the markers of that page
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from common import machine
 
-__all__ = ["publish"]
+__all__ = ["Part", "measured", "publish"]
+
+Part = tuple[list[str], bool]
+"""Lines of a result, and whether what was to be reached was."""
 
 _RESULTS = Path(__file__).parent / "results"
 _PAGE = Path(__file__).parents[1] / "docs/explanation/performance.md"
 _BEGIN, _END = "<!-- results: begin (bench/run_all.sh) -->", "<!-- results: end -->"
-_ORDER = ("noop", "fresh", "fresh-held", "weekly", "fleet", "help", "failover")
+_ORDER = ("noop", "fresh", "fresh-held", "weekly", "platform", "recovery", "fleet", "help", "failover")
+
+
+def measured(parts: Mapping[str, Callable[[], Part]]) -> tuple[list[str], list[str]]:
+    """Lines of all parts, and the names of those that missed. What one could not do must not cost the others' figures:
+    it is told among the lines."""
+    lines: list[str] = []
+    missed = []
+    for name, part in parts.items():
+        print(f"-- {name} ({time.strftime('%H:%M:%S')})", flush=True)
+        try:
+            said, reached = part()
+        except (Exception, SystemExit) as problem:
+            said, reached = [f"NOT MEASURED, {name}: {type(problem).__name__}: {str(problem)[-600:]}"], False
+        lines += [*said, ""] if said else []
+        missed += [] if reached else [name]
+    return lines, missed
 
 
 def publish(name: str, title: str, lines: list[str]) -> None:
