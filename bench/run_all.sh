@@ -20,12 +20,12 @@ trap 'exit 130' INT TERM
 unset PYTHONDONTWRITEBYTECODE  # see common.py
 "$PYTHON" -m compileall -q src bench
 failed=()
-# In this order: help before anything runs, noop on a platform at rest, fresh-held after what needs a good platform, and weekly last:
-# it begins with bare hosts and another cluster.yaml.
-for bench in "help.py" "fresh.py bare" "noop.py" "failover.py" "fleet.py" "fresh.py held" "weekly.py"; do
+# In this order: help before anything runs, noop on a platform at rest, fresh-held after what needs a good platform, and then those
+# that begin with bare hosts and another cluster.yaml; recovery takes the platform that whole_platform leaves.
+for bench in "help.py" "fresh.py bare" "noop.py" "failover.py" "fleet.py" "fresh.py held" "weekly.py" "whole_platform.py" "recovery.py"; do
   echo "== $bench ($(date +%H:%M:%S), load $(cut -d' ' -f1 /proc/loadavg))"
   # shellcheck disable=SC2086
-  timeout 900 "$PYTHON" bench/$bench || failed+=("$bench")
+  timeout 1500 "$PYTHON" bench/$bench || failed+=("$bench")
 done
 "$PYTHON" bench/results.py || failed+=("results.py")
 echo "== $(date +%H:%M:%S)"
