@@ -47,13 +47,16 @@ def people(platform: PlatformLab) -> Iterator[PlatformLab]:
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl on this machine")
     before = platform.config.read_text()
-    platform.config.write_text(before.replace("operator_namespaces: [default]", "operator_namespaces: [ml-service]"))
+    after = before.replace("operator_namespaces: [apps]", "operator_namespaces: [ml-service, older]")
+    assert after != before
+    platform.kubectl("create namespace older")
+    platform.config.write_text(after)
     try:
         platform.json("access", "apply", "--yes")
         yield platform
     finally:
         platform.config.write_text(before)
-        platform.kubectl("delete namespace ml-service --ignore-not-found")
+        platform.kubectl("delete namespace ml-service older --ignore-not-found")
 
 
 class TestRoles:
@@ -73,7 +76,24 @@ class TestRoles:
         assert kubectl(path, create).returncode == 0, "the kubeconfig names the namespace"
         for words in (f"{create} -n kube-system", f"{create} -n default", "get secrets -n kube-system"):
             assert "forbidden" in kubectl(path, words).stderr, words
-        assert "violates PodSecurity" in kubectl(path, "run p --image=x --privileged --dry-run=server").stderr
+
+    def test_a_namespace_that_we_made_refuses_what_one_that_was_there_only_warns_of(self, people: PlatformLab) -> None:
+        path, root = given(people, "grace", "operator"), "run p --image=x --privileged --dry-run=server"
+        refused = kubectl(path, root)
+        assert refused.returncode != 0 and "violates PodSecurity" in refused.stderr
+        warned = kubectl(path, f"{root} -n older")
+        assert warned.returncode == 0 and "would violate PodSecurity" in warned.stderr, warned.stderr
+        assert people.json("access", "kubeconfig", "--for", "grace", "--role", "operator")["open"] == ["older"]
+        left = {step["phase"] for step in people.json("plan", rc=2)["steps"]}
+        assert left == {"record"}, "the file was changed, and all of it that is ours is so"
+
+    def test_what_a_namespaces_owner_enforces_stays_and_what_we_enforce_is_mended(self, people: PlatformLab) -> None:
+        level = "pod-security.kubernetes.io/enforce"
+        for name in ("ml-service", "older"):
+            people.kubectl(f"label --overwrite namespace {name} {level}=privileged")
+        people.json("access", "apply", "--yes")
+        labels = [people.kubectl(f"get namespace {name} --show-labels") for name in ("ml-service", "older")]
+        assert f"{level}=baseline" in labels[0] and f"{level}=privileged" in labels[1]
 
     def test_what_was_taken_back_is_refused_at_once(self, people: PlatformLab) -> None:
         path = given(people, "mallory", "operator")
@@ -113,16 +133,17 @@ def _with_expired_certificate(lab: PlatformLab, path: Path) -> dict[str, Any]:
     return dict(config)
 
 
+@pytest.fixture(scope="module")
+def pipeline(people: PlatformLab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("pipeline")
+    shutil.copytree(EXAMPLE, home / "ml-service", ignore=shutil.ignore_patterns("__pycache__", "build"))
+    path = given(people, "ci", "operator")
+    where = {"KUBECONFIG": str(path), "URL": LB, "HOST": "ml-service.example.internal"}
+    return {**where, "HERE": str(home / "ml-service")}
+
+
 class TestPipeline:
     """The example's own scripts, under the operator's role."""
-
-    @pytest.fixture(scope="class")
-    def pipeline(self, people: PlatformLab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-        home = tmp_path_factory.mktemp("pipeline")
-        shutil.copytree(EXAMPLE, home / "ml-service", ignore=shutil.ignore_patterns("__pycache__", "build"))
-        path = given(people, "ci", "operator")
-        where = {"KUBECONFIG": str(path), "URL": LB, "HOST": "ml-service.example.internal"}
-        return {**where, "HERE": str(home / "ml-service")}
 
     def test_it_builds_deploys_and_checks(self, pipeline: dict[str, str]) -> None:
         for script in ("build.sh", "deploy.sh"):

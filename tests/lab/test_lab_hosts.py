@@ -59,6 +59,11 @@ def test_up_again_boots_nothing_anew(small_lab: SmallLab) -> None:
     assert {name: host["pid"] for name, host in small_lab.hosts().items()} == before
 
 
+def test_a_host_sees_its_own_cards_and_none_of_the_machines(small_lab: SmallLab) -> None:
+    seen = small_lab.on("small-worker", "ls /sys/class/net").split()
+    assert seen == small_lab.on("small-worker", "ip -br link | sed 's/[@ ].*//' | sort").split() != []
+
+
 def test_a_power_cut_kills_at_once_and_healing_boots_with_the_disk_kept(small_lab: SmallLab) -> None:
     small_lab.on("small-worker", "echo kept > /root/note; echo member > /var/lib/etcd/note")
     small_lab("fail", "power", "small-worker")

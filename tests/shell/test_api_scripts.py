@@ -1,4 +1,4 @@
-"""The generated scripts that wait for workloads and take objects away, against a kubectl of the test's own."""
+"""Generated scripts that wait for workloads, make namespaces and take objects away, against a stand-in for kubectl."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from mlops_infra.core import Facts, Shell
 from mlops_infra.resources.api_inventory import Inventory, Owned
+from mlops_infra.resources.api_namespaces import Namespaces
 from mlops_infra.resources.api_ready import ApiReady
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
@@ -21,6 +22,9 @@ KUBECTL = """\
 # Stand-in: answers from files, and notes what it was asked to delete.
 here=$(dirname "$0")
 case "$*" in
+*" get namespace "*) name=${*#*get namespace }; name=${name%% *}
+  ! grep -q "^$name=" "$here/namespaces" || grep "^$name=" "$here/namespaces" | tr -d '\\n' ;;
+*" apply "*) cat >> "$here/applied" ;;
 *" get Deployment "*) n=$(($(cat "$here/turn") + 1)); echo "$n" > "$here/turn"
   sed -n "${n}p;\\$p" "$here/states" | head -n 1 ;;
 *" get nodes "*) echo 'w-1 NotReady' ;;
@@ -99,3 +103,21 @@ def test_only_what_carries_our_mark_is_taken_away(tmp_path: Path, shell: str) ->
     (deleted,) = (tmp_path / "deleted").read_text().splitlines()
     assert json.loads(deleted)["metadata"] == {"name": "ours", "namespace": "n"}
     assert "left alone, it is not ours" in done.stdout and "other" in done.stdout
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_namespace_is_held_to_the_level_only_where_it_is_ours_when_it_comes_to_it(tmp_path: Path, shell: str) -> None:
+    """Nothing was known when the plan was made: the master is asked which of them are there, and who made them."""
+    (tmp_path / "namespaces").write_text("default=mlops-infra\nshop=\nmine=mlops-infra\ntheirs=Helm\n")
+    change = Namespaces("them", ("default", "shop", "mine", "theirs", "new"), "baseline").diff(Facts())
+    assert change is not None
+    done = run(tmp_path, shell, change.actions[0])
+    assert done.returncode == 0, done.stderr
+    labels = {m["name"]: m["labels"] for m in (json.loads(x)["metadata"] for x in _lines(tmp_path / "applied"))}
+    warned = {"pod-security.kubernetes.io/warn": "baseline"}
+    held = {**warned, "pod-security.kubernetes.io/enforce": "baseline", "app.kubernetes.io/managed-by": "mlops-infra"}
+    assert labels == {"default": warned, "shop": warned, "mine": held, "theirs": warned, "new": held}
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()

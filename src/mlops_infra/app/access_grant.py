@@ -23,6 +23,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.access import OPERATOR, VIEWER
 from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.render import render, to_yaml
+from mlops_infra.resources import ENFORCE
 from mlops_infra.transport import Transport
 from mlops_infra.transport.errors import explain
 
@@ -44,6 +45,8 @@ class Granted:
     server: str
     shorter: bool
     """The cluster signed for less than was asked."""
+    open: tuple[str, ...] = ()
+    """Namespaces in which the operator can start a pod that is root on its node: they enforce no Pod Security level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,10 @@ def grant(
     namespaces = cluster.access.operator_namespaces if role == "operator" else ()
     wanted = Grant(id, who(name), role, now + span, now, f"{getpass.getuser()}@{socket.gethostname()}", namespaces)
     key, request = _key_and_request(wanted.user)
-    master, signed = _on_a_master(context, transport, lambda server: _sign_script(wanted, server, request, span))
+    said: list[tuple[str, str]] = []
+    master, signed = _on_a_master(
+        context, transport, lambda server: _sign_script(wanted, server, request, span), collect=said
+    )
     certificate, ca = base64.b64decode(signed["certificate"]), base64.b64decode(signed["ca"])
     made = Grant(id, wanted.name, role, _end_of(certificate), now, wanted.issued_by, namespaces)
     # Nothing binds a certificate until its file lies here: what is lost on the way is worth nothing to a finder.
@@ -83,7 +89,8 @@ def grant(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return Granted(made, path, server_url(cluster), shorter=made.expires < wanted.expires - _BACKDATED)
+    shorter = made.expires < wanted.expires - _BACKDATED
+    return Granted(made, path, server_url(cluster), shorter, open=tuple(word for kind, word in said if kind == "open"))
 
 
 def revoke(context: SiteContext, transport: Transport, grants: Sequence[Grant], now: datetime) -> Revoked:
@@ -143,6 +150,7 @@ def _sign_script(grant: Grant, server: str, request: bytes, span: timedelta) -> 
         role=VIEWER,
         namespaces=grant.namespaces,
         request=f"mlops-infra-access-{grant.id}",
+        enforce=ENFORCE.replace(".", "\\."),
         document=json.dumps(document),
     )
 

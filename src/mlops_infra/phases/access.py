@@ -13,7 +13,7 @@ from mlops_infra.core import API, Phase, Step, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.control_plane import seed_of
-from mlops_infra.resources import ApiObjects
+from mlops_infra.resources import ApiObjects, Namespaces
 
 __all__ = ["OPERATOR", "VIEWER", "access_phase"]
 
@@ -40,7 +40,7 @@ def access_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     resources = (
         ApiObjects("roles for people", _roles(), inventory="access"),
         # No inventory: a namespace that leaves the list keeps what lives in it.
-        ApiObjects("operators' namespaces", _namespaces(cluster)),
+        Namespaces("operators' namespaces", cluster.access.operator_namespaces, cluster.access.pod_security),
     )
     step = Step(NAME, API, resources, needs=frozenset({StepId("control-plane", seed_of(cluster, context))}))
     return Phase(NAME, "Roles for people", (step,))
@@ -63,11 +63,3 @@ def _cluster_role(name: str, labels: dict[str, str], **content: Any) -> dict[str
 
 def _rules() -> list[dict[str, list[str]]]:
     return [{"apiGroups": [g], "resources": list(kinds), "verbs": list(_READ)} for g, kinds in _OUTSIDE_NAMESPACES]
-
-
-def _namespaces(cluster: Cluster) -> tuple[dict[str, Any], ...]:
-    level = {"pod-security.kubernetes.io/enforce": cluster.access.pod_security}
-    return tuple(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": level}}
-        for name in cluster.access.operator_namespaces
-    )

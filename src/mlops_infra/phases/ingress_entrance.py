@@ -20,6 +20,7 @@ __all__ = [
     "budget",
     "entrance",
     "home",
+    "leaving_early",
     "selecting",
     "spread",
 ]
@@ -110,3 +111,12 @@ def spread(pod: dict[str, Any]) -> None:
             "matchLabelKeys": ["pod-template-hash"],
         }
     ]
+
+
+def leaving_early(container: dict[str, Any]) -> None:
+    """Its readiness is asked so often that a pod that was told to end, and says no, leaves the Services while it still
+    serves. MetalLB moves the address from a node without another controller only then; until then it would be refused.
+    """
+    probe = container["readinessProbe"]
+    # A slow answer is no answer that says no.
+    probe |= {"periodSeconds": 2, "failureThreshold": 2, "timeoutSeconds": 5}

@@ -9,7 +9,7 @@ from typing import Any
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.addons import moves_soon, named, unlike
 from mlops_infra.phases.host_exporters import is_wanted
-from mlops_infra.phases.ingress_entrance import NODE_PORTS, balanced, budget, selecting, spread
+from mlops_infra.phases.ingress_entrance import NODE_PORTS, balanced, budget, leaving_early, selecting, spread
 from mlops_infra.render import parse_documents
 
 __all__ = ["CONTROLLER", "SECRET", "WEBHOOK", "WEBHOOK_SERVICE", "objects"]
@@ -69,7 +69,9 @@ def _patch_deployment(deployment: dict[str, Any], cluster: Cluster) -> None:
     if digest is None and not cluster.ingress.image:
         raise unlike(_WHAT, f"no image is pinned for {version}; pinned: {', '.join(_DIGESTS)}")
     container["image"] = cluster.ingress.image or f"{_IMAGE}:v{version}@{digest}"
-    container["args"].append(f"--shutdown-grace-period={_GRACE}")
+    # When nginx has ended, the controller would wait for ten seconds more, in which the pod only refuses.
+    container["args"] += [f"--shutdown-grace-period={_GRACE}", "--post-shutdown-grace-period=0"]
+    leaving_early(container)
     if is_wanted(cluster):
         _tell(container)
     moves_soon(pod)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.addons import moves_soon
-from mlops_infra.phases.ingress_entrance import BALANCED, NAMESPACE, SELECTED, spread
+from mlops_infra.phases.ingress_entrance import BALANCED, NAMESPACE, SELECTED, leaving_early, spread
 from mlops_infra.phases.objects import (
     account,
     cluster_role,
@@ -76,6 +76,7 @@ def _deployment(cluster: Cluster, notes: str) -> dict[str, Any]:
     )  # fmt: skip
     # It answers for itself before it has read the Ingresses.
     program["readinessProbe"]["initialDelaySeconds"] = 3
+    leaving_early(program)
     pod: dict[str, Any] = {
         "serviceAccountName": TRAEFIK,
         "nodeSelector": {"kubernetes.io/os": "linux"},

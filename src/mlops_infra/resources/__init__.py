@@ -1,5 +1,6 @@
 """What can be declared on a host or in the API: frozen values that say what to ask and what to change."""
 
+from mlops_infra.resources.api_namespaces import ENFORCE, Namespaces
 from mlops_infra.resources.api_objects import ApiObjects
 from mlops_infra.resources.api_ready import ApiReady, kubectl_prelude
 from mlops_infra.resources.apt_repository import AptRepository
@@ -15,6 +16,7 @@ from mlops_infra.resources.unit import UnitState, daemon_reload, reload_unit, re
 from mlops_infra.resources.user import AuthorizedKey, User
 
 __all__ = [
+    "ENFORCE",
     "PENDING_DIR",
     "ApiObjects",
     "ApiReady",
@@ -28,6 +30,7 @@ __all__ = [
     "HostsEntries",
     "KernelModules",
     "Missing",
+    "Namespaces",
     "Packages",
     "PendingHandlers",
     "SwapOff",

@@ -9,7 +9,7 @@ from typing import Any
 from mlops_infra.core import Shell
 from mlops_infra.resources.text import quote
 
-__all__ = ["FIELD_MANAGER", "KUBECTL", "OWN_SERVER", "apply_actions"]
+__all__ = ["APPLY", "FIELD_MANAGER", "KUBECTL", "LONGEST", "OWN_SERVER", "apply_actions", "serves"]
 
 FIELD_MANAGER = "mlops-infra"
 
@@ -21,9 +21,9 @@ OWN_SERVER = (
 KUBECTL = "kubectl --kubeconfig={} ${{server:+--server=https://$server}}"
 """A call after OWN_SERVER; its one blank is the quoted kubeconfig."""
 
-_APPLY = f"apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts"
+APPLY = f"apply --server-side --field-manager={FIELD_MANAGER} --force-conflicts"
 _PATIENCE = 60
-_LONGEST = _PATIENCE * 6
+LONGEST = _PATIENCE * 6
 """Seconds that waiting for the API server can take: each question may hang for five."""
 # After a power cut the API server answers before etcd has a leader: what is applied then fails, a moment later works.
 _SERVES = """\
@@ -35,6 +35,11 @@ done
 """
 
 
+def serves(kubectl: str = "kubectl") -> str:
+    """A wait until the API server answers, or for LONGEST seconds."""
+    return _SERVES.format(kubectl=kubectl, patience=_PATIENCE)
+
+
 def apply_actions(
     title: str, manifests: tuple[Mapping[str, Any], ...], kubeconfig: str, deadline: int
 ) -> tuple[Shell, ...]:
@@ -42,9 +47,8 @@ def apply_actions(
     first = tuple(m for m in manifests if m["kind"] in {"Namespace", "CustomResourceDefinition"})
     rest = tuple(m for m in manifests if m not in first)
     kubectl = KUBECTL.format(quote(kubeconfig))
-    serves = _SERVES.format(kubectl=kubectl, patience=_PATIENCE)
-    apply = f"{OWN_SERVER}{serves}{kubectl} {_APPLY} -f -\n"
-    actions, longest = [], deadline + _LONGEST
+    apply = f"{OWN_SERVER}{serves(kubectl)}{kubectl} {APPLY} -f -\n"
+    actions, longest = [], deadline + LONGEST
     if first:
         crds = " ".join(quote(f"crd/{m['metadata']['name']}") for m in first if m["kind"] != "Namespace")
         wait = f"{kubectl} wait --for=condition=Established --timeout={deadline}s {crds}\n" if crds else ""

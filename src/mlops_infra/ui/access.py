@@ -53,12 +53,17 @@ def granted_text(done: Granted, style: Style) -> str:
     ]
     if done.shorter:
         lines.append(f"{style.note('note:')} the cluster signs for no longer than that")
+    lines += [
+        f"{style.warn('warning:')} {name} enforces no Pod Security level: {one.name} can start a pod there that is "
+        "root on its node. docs/how-to/access.md tells how to look and end it"
+        for name in done.open
+    ]
     lines.append("It holds the private key: hand it over as you would a password, and keep no copy.")
     return "\n".join(lines)
 
 
 def granted_shape(done: Granted) -> dict[str, Any]:
-    return {**_shape(done.grant), "kubeconfig": str(done.path), "server": done.server}
+    return {**_shape(done.grant), "kubeconfig": str(done.path), "server": done.server, "open": list(done.open)}
 
 
 def revoked_text(done: Revoked, style: Style) -> str:

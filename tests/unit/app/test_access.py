@@ -28,7 +28,7 @@ from mlops_infra.testing import FakeTransport
 from mlops_infra.testing.platform import FakePlatform, FakeWire
 from mlops_infra.transport.errors import Refused
 from mlops_infra.transport.session import Reply
-from mlops_infra.ui.access import granted_text, register_shape, register_text, revoked_text
+from mlops_infra.ui.access import granted_shape, granted_text, register_shape, register_text, revoked_text
 from mlops_infra.ui.console import Style
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -45,6 +45,7 @@ class Masters:
         self.refuses = ""
         self.instead_of_signing = ""
         self.revoked = "= gone 1\n"
+        self.open: tuple[str, ...] = ()
 
     def transport(self) -> FakeTransport:
         return FakeTransport({n: self._answers(n) for n in ("m1", "m2", "m3")})
@@ -77,7 +78,8 @@ class Masters:
         begun = datetime.now(UTC)
         made = made.serial_number(1).not_valid_before(begun).not_valid_after(begun + life)
         pem = made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        return f"= certificate {base64.b64encode(pem).decode()}\n= ca {base64.b64encode(b'THE CA').decode()}\n"
+        told = "".join(f"= open {name}\n" for name in self.open)
+        return f"= certificate {base64.b64encode(pem).decode()}\n{told}= ca {base64.b64encode(b'THE CA').decode()}\n"
 
 
 def context_of(tmp_path: Path) -> SiteContext:
@@ -155,6 +157,21 @@ def test_a_cluster_that_signs_for_less_is_believed_and_it_is_said(tmp_path: Path
     assert done.shorter
     assert timedelta(minutes=59) < done.grant.expires - datetime.now(UTC) < timedelta(hours=1, minutes=1)
     assert "no longer than that" in granted_text(done, Style())
+
+
+def test_who_can_become_root_on_a_node_is_said_when_access_is_given(tmp_path: Path) -> None:
+    masters = Masters()
+    masters.open = ("lab",)
+    done = given(tmp_path, masters)
+    assert done.open == ("lab",)
+    assert granted_shape(done)["open"] == ["lab"]
+    assert "warning: lab enforces no Pod Security level" in granted_text(done, Style())
+    script = next(script for _, script in masters.scripts if "certificate approve" in script)
+    for name in ("shop", "lab"):
+        assert (
+            f"get namespace {name} -o 'jsonpath={{.metadata.labels.pod-security\\.kubernetes\\.io/enforce}}'" in script
+        )
+    assert "enforces no" not in granted_text(given(tmp_path, Masters()), Style())
 
 
 def test_roles_that_are_not_there_yet_are_told_with_the_command(tmp_path: Path) -> None:

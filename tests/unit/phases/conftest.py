@@ -96,7 +96,10 @@ spec:
   template:
     spec:
       containers:
-        - {name: controller, image: "registry.k8s.io/ingress-nginx/controller:v1.11.0@sha256:00", args: [/run]}
+        - name: controller
+          image: "registry.k8s.io/ingress-nginx/controller:v1.11.0@sha256:00"
+          args: [/run]
+          readinessProbe: {httpGet: {path: /healthz, port: 10254}, periodSeconds: 10, failureThreshold: 3}
 ---
 kind: Job
 apiVersion: batch/v1

@@ -1,13 +1,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from mlops_infra.core import API, Facts, StepId
+import pytest
+
+from mlops_infra.core import ABSENT, API, ApiObject, Facts, Probe, StepId
 from mlops_infra.model.checks import check_access
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.access import access_phase
 from mlops_infra.phases.context import PhaseContext
-from mlops_infra.resources import ApiObjects
-from mlops_infra.resources.api_objects import probe_of
+from mlops_infra.resources import ApiObjects, Namespaces
 
 
 def objects(cluster: Cluster, context: PhaseContext) -> list[dict[str, Any]]:
@@ -29,14 +30,57 @@ def test_the_viewers_role_gathers_kubernetes_own_view_and_never_edit(cluster: Cl
     assert "rules" not in viewer, "the controller manager fills them in, and they are not ours to judge"
 
 
-def test_namespaces_of_operators_are_made_and_never_owned(make: Callable[..., Cluster], context: PhaseContext) -> None:
-    cluster = make(access={"operator_namespaces": ["shop"], "pod_security": "restricted"})
+def namespaces(cluster: Cluster, context: PhaseContext) -> Namespaces:
     (step,) = access_phase(cluster, context).steps
-    (own,) = [r for r in step.resources if isinstance(r, ApiObjects) and r.manifests[0]["kind"] == "Namespace"]
-    assert own.inventory == "", "taken off the list, a namespace keeps what lives in it"
-    assert own.manifests[0]["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
-    there = {**own.manifests[0], "status": {"phase": "Active"}}
-    assert own.diff(Facts({probe_of(own.manifests[0]): there})) is None
+    (found,) = [r for r in step.resources if isinstance(r, Namespaces)]
+    return found
+
+
+def test_namespaces_that_we_made_enforce_the_level_and_a_change_of_it_is_drift(
+    make: Callable[..., Cluster], context: PhaseContext
+) -> None:
+    wanted = namespaces(make(access={"operator_namespaces": ["shop"], "pod_security": "restricted"}), context)
+    made = {
+        "app.kubernetes.io/managed-by": "mlops-infra",
+        f"{LEVEL}/enforce": "restricted",
+        f"{LEVEL}/warn": "restricted",
+    }
+    missing = wanted.diff(Facts({SHOP: ABSENT}))
+    assert missing is not None and "+ Namespace shop" in missing.diff and f"{LEVEL}/enforce" in missing.diff
+    assert wanted.diff(Facts({SHOP: _there(made)})) is None
+    loosened = wanted.diff(Facts({SHOP: _there({**made, f"{LEVEL}/enforce": "privileged"})}))
+    assert loosened is not None and "enforce: privileged → restricted" in loosened.diff
+
+
+@pytest.mark.parametrize("name", ["default", "shop"])
+def test_a_namespace_that_was_there_before_is_warned_of_and_what_it_enforces_is_its_owners(
+    make: Callable[..., Cluster], context: PhaseContext, name: str
+) -> None:
+    wanted, probe = namespaces(make(access={"operator_namespaces": [name]}), context), _probe(name)
+    change = wanted.diff(Facts({probe: _there({}, name)}))
+    assert change is not None and f"{LEVEL}/warn: (none) → baseline" in change.diff
+    assert "enforce" not in change.diff
+    for level in ("privileged", "restricted"):
+        labels = {f"{LEVEL}/warn": "baseline", f"{LEVEL}/enforce": level}
+        assert wanted.diff(Facts({probe: _there(labels, name)})) is None
+
+
+def test_default_is_never_ours_whatever_it_says(make: Callable[..., Cluster], context: PhaseContext) -> None:
+    wanted = namespaces(make(access={"operator_namespaces": ["default"]}), context)
+    label = {"app.kubernetes.io/managed-by": "mlops-infra", f"{LEVEL}/warn": "baseline"}
+    assert wanted.diff(Facts({_probe("default"): _there(label, "default")})) is None
+
+
+def _there(labels: dict[str, str], name: str = "shop") -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}, "status": {}}
+
+
+def _probe(name: str) -> Probe[Any]:
+    return ApiObject("v1", "Namespace", name)
+
+
+SHOP = _probe("shop")
+LEVEL = "pod-security.kubernetes.io"
 
 
 def test_access_waits_for_the_first_master_alone(cluster: Cluster, context: PhaseContext) -> None:

@@ -64,6 +64,17 @@ class TestWhatIsMade:
             assert f"--entrypoints.{name}.transport.lifecycle.gracetimeout=240s" in args
         assert spec["terminationGracePeriodSeconds"] > 10 + 240
 
+    def test_whichever_it_is_it_leaves_the_services_while_it_still_serves(
+        self, chosen: Cluster, make: Callable[..., Cluster], context: PhaseContext
+    ) -> None:
+        for made in (objects(chosen), nginx_objects(context.manifest("ingress_nginx"), make())):
+            program = pods_of(made)["spec"]["containers"][0]
+            probe = program["readinessProbe"]
+            grace = next(a for a in program["args"] if "requestacceptgrace" in a or "--shutdown-grace" in a)
+            seconds = int(grace.partition("=")[2].rstrip("s"))
+            assert probe["periodSeconds"] * probe["failureThreshold"] <= seconds / 2
+            assert probe["timeoutSeconds"] > probe["periodSeconds"], "a slow one stays"
+
     def test_it_may_read_what_ingresses_name_and_change_their_status_alone(self, chosen: Cluster) -> None:
         rules = next(o for o in objects(chosen) if o["kind"] == "ClusterRole")["rules"]
         verbs = {(group, what): set(r["verbs"]) for r in rules for group in r["apiGroups"] for what in r["resources"]}
