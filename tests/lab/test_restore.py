@@ -186,7 +186,9 @@ def test_a_single_lost_member_is_no_restore(platform: PlatformLab, kept: Kept) -
         assert "masters replace master-3" in refused.stderr
     finally:
         platform.on("master-3", "mv /root/etcd.yaml /etc/kubernetes/manifests/etcd.yaml")
-    wait_for(lambda: platform.kubectl(f"{ETCDCTL} endpoint health --cluster 2>&1 || :").count("is healthy") == 3, 120, 3)
+    wait_for(
+        lambda: platform.kubectl(f"{ETCDCTL} endpoint health --cluster 2>&1 || :").count("is healthy") == 3, 120, 3
+    )
 
 
 def begun(operation: str) -> Callable[[list[dict[str, Any]]], bool]:
