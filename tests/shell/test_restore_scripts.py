@@ -35,6 +35,7 @@ cat >/usr/local/bin/ctr <<'END'
 shift 2
 there() { for f in /etc/kubernetes/manifests/*.yaml; do [ ! -e "$f" ] || basename "$f" .yaml; done; }
 case "$1 $2" in
+'tasks kill') echo "ended $5" >>/tmp/calls.log ;;
 'tasks ls') echo 'TASK PID STATUS'; for p in $(there); do echo "id-$p 7 RUNNING"; done ;;
 'images ls') echo there ;;
 'containers ls')
@@ -107,6 +108,14 @@ def test_the_old_data_is_kept_and_the_new_takes_its_place(host: Sandbox) -> None
     assert host.run(f"ls {STATE}") == f"{TOKEN}\n"
     assert "snapshot.db" not in host.run(f"ls {WORK}")
     assert host.run(f"cat /var/lib/etcd/before-{TOKEN}/member/wal/0") == "old\n"
+
+
+def test_names_and_services_begin_anew_before_the_kubelet_that_starts_them_again(host: Sandbox) -> None:
+    host.run("for p in coredns kube-proxy other; do : >/etc/kubernetes/manifests/$p.yaml; done")
+    run(host, RESTORE.kubelet("w1"))
+    assert host.run("cat /tmp/calls.log").splitlines() == [
+        "ended id-coredns", "ended id-kube-proxy", "systemctl restart kubelet",
+    ]  # fmt: skip
 
 
 def test_data_that_was_restored_but_not_marked_is_restored_again_and_the_old_stays_the_old(host: Sandbox) -> None:
