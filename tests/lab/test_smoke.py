@@ -33,6 +33,7 @@ def test_a_healthy_platform_passes_all_of_it(platform: PlatformLab) -> None:
     assert set(results(answer).values()) == {"ok"}, answer
     (arp,) = [c for c in answer["checks"] if c["id"] == "lb-arp"]
     assert arp["source"] == "lb-1", "asked from a host that is no node"
+    assert platform.kubectl("get pods -A -l app=smoke -o name") == "", "a worker can be drained now"
     wait_for(lambda: left(platform) == "", 60, 2)
 
 

@@ -166,6 +166,13 @@ def test_ctrl_c_and_a_broken_link_take_it_away_all_the_same(tmp_path: Path, host
     assert len(hosts.cleaned) == 2
 
 
+def test_its_pods_are_gone_before_it_ends(tmp_path: Path, hosts: Hosts) -> None:
+    """A namespace is emptied in its own time; until then kubectl drain refused to evict pods without a controller."""
+    run_smoke(context_of(tmp_path), hosts.transport(), lambda _: None)
+    clean = hosts.scripts[-1][1]
+    assert clean.index("delete pods -l app=smoke --wait=false") < clean.index("delete namespace mlops-infra-smoke-")
+
+
 def test_what_cannot_be_taken_away_is_said_and_is_a_failure(tmp_path: Path, hosts: Hosts) -> None:
     done = run_smoke(context_of(tmp_path), hosts.transport(), lambda _: None)
     left = smoke_module.Smoke(done.namespace, done.checks, 1.0, (), "the namespace x could not be taken away")
