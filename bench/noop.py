@@ -3,8 +3,9 @@
     python bench/noop.py [ROUNDS [ROUNDS_OF_THE_SLOW]]
 
 `mlops-infra --lab up --yes` looks at everything: host preparation, load balancer, control plane, kubeadm's files, the
-API. Ansible (pipelining, forks 20, no host key checking) and pyinfra look at the host preparation only, the same items
-one by one (bench/rivals). They run in the lab's network, from a virtual environment of their own.
+API. `hosts apply` looks at the host preparation only, as Ansible (pipelining, forks 20, no host key checking) and
+pyinfra do, the same items one by one (bench/rivals). These run in the lab's network, from a virtual environment of
+their own.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _pyinfra_inventory(settings: dict[str, dict[str, Any]], groups: dict[str, tu
 
 def commands(lab: Lab, work: Path, binaries: Path) -> dict[str, tuple[Callable[[], Run], Path]]:
     """Name → how to run it once, and where its output lies."""
-    logs = {name: work / f"{name}.log" for name in ("ours", "ansible", "pyinfra")}
+    logs = {name: work / f"{name}.log" for name in ("ours", "hosts", "ansible", "pyinfra")}
     env = {"ANSIBLE_CONFIG": str(work / "ansible.cfg"), "NO_COLOR": "1"}
     ansible = lab.inside(str(binaries / "ansible-playbook"), "-i", "inventory.json", "playbook.yml")
     pyinfra = lab.inside(str(binaries / "pyinfra"), "-y", "inventory.py", "deploy.py")
@@ -153,6 +154,10 @@ def commands(lab: Lab, work: Path, binaries: Path) -> dict[str, tuple[Callable[[
 
     return {
         "mlops-infra --lab up --yes": (once("ours", [PROGRAM, "--lab", "up", "--yes"], lab.directory), logs["ours"]),
+        "mlops-infra --lab hosts apply --yes (host preparation only)": (
+            once("hosts", [PROGRAM, "--lab", "hosts", "apply", "--yes"], lab.directory),
+            logs["hosts"],
+        ),
         "ansible-playbook (host preparation only)": (once("ansible", ansible, work), logs["ansible"]),
         "pyinfra (host preparation only)": (once("pyinfra", pyinfra, work), logs["pyinfra"]),
     }
@@ -194,20 +199,21 @@ def main() -> int:
                 results[name].append(go())
                 if problem := check_unchanged(name, log):
                     wrong.append(f"{name} changed something:\n{problem}")
-    ours, ansible, pyinfra = (median(runs) for runs in results.values())
+    ours, prepared, ansible, pyinfra = (median(runs) for runs in results.values())
     publish(
         "noop",
         "Nothing to do, seven hosts",
         [
             table(results),
             "",
-            f"- {ansible / ours:.1f}× faster than Ansible (to reach: 40×)",
-            f"- {pyinfra / ours:.1f}× faster than pyinfra (to reach: 5×)",
+            f"- {ansible / ours:.1f}× faster than Ansible, all of ours beside its host preparation (to reach: 40×)",
+            f"- {pyinfra / prepared:.1f}× faster than pyinfra on the same items (to reach: 5×); "
+            f"{pyinfra / ours:.1f}× with all of ours beside its host preparation",
             f"- {ours:.2f} s with the API included (to reach: at most 2.5 s)",
         ],
     )
     print("\n".join(wrong))
-    return 1 if wrong or ansible / ours < 40 or pyinfra / ours < 5 or ours > 2.5 else 0
+    return 1 if wrong or ansible / ours < 40 or pyinfra / prepared < 5 or ours > 2.5 else 0
 
 
 if __name__ == "__main__":

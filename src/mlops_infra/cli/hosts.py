@@ -1,4 +1,4 @@
-"""`hosts ping|list|trust|exec`."""
+"""`hosts ping|list|trust|exec|apply`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mlops_infra.cli import flow
+from mlops_infra.cli.flow import Part
 from mlops_infra.cli.options import Options, options_of
 from mlops_infra.errors import ExitCode, UsageError
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from mlops_infra.transport import Target
     from mlops_infra.ui.output import Output
 
-app = typer.Typer(help="Reach the hosts.")
+app = typer.Typer(help="Reach the hosts, and prepare them.")
+_PREPARED = Part(frozenset({"hosts", "runtime"}))
 
 
 @app.command()
@@ -125,6 +128,15 @@ def exec_(
         out.aside(rest)
     out.answer(ran_shape(found))
     return exit_code(sum(r.ok for r in found), sum(r.problem is not None for r in found), len(found))
+
+
+@app.command()
+def apply(ctx: typer.Context) -> int:
+    """Prepare the hosts and no more: `up`, limited to packages, files and settings, and the container runtime.
+
+    Example:  mlops-infra hosts apply --limit worker-4
+    """
+    return flow.converge(options_of(ctx), part=_PREPARED)
 
 
 def _opened(ctx: typer.Context) -> tuple[Options, Output, SiteContext]:

@@ -22,7 +22,7 @@ from mlops_infra.cli import main as cli
 from mlops_infra.core import Change, Kind, Outcome, Plan, PlannedStep, StepId, StepResult
 from mlops_infra.engine.result import RunResult
 from mlops_infra.errors import InfraError
-from mlops_infra.phases import control_plane, lb, network, workers
+from mlops_infra.phases import control_plane, hosts, lb, network, runtime, workers
 from mlops_infra.phases.preflight import Finding
 
 STATUS = Status("c", "api.c.internal:6443", "10.0.0.20", {"kubernetes": "1.31.4"}, (), (), ())
@@ -221,11 +221,13 @@ def test_a_parts_status_in_json_has_the_documented_shape(
         (["masters", "apply"], {"masters", "control-plane"}),
         (["workers", "apply"], {"workers"}),
         (["network", "apply"], {"network"}),
+        (["hosts", "apply"], {"hosts", "runtime"}),
         (["up"], None),
     ],
 )
 def test_a_groups_apply_means_its_phases(there: FakePlatform, line: list[str], phases: set[str] | None) -> None:
-    assert (phases or set()) <= {control_plane.MASTERS, control_plane.NAME, lb.NAME, network.NAME, workers.NAME}
+    names = {p.NAME for p in (control_plane, hosts, lb, network, runtime, workers)} | {control_plane.MASTERS}
+    assert (phases or set()) <= names
     assert cli.run([*line, "--yes", "--limit", "m1", "-c", "x.yaml"]) == 0
     assert there.asked == [Asked(Path("x.yaml"), limit=("m1",), phases=frozenset(phases) if phases else None)]
 
