@@ -1,4 +1,4 @@
-"""The scripts of init, join and mint, run on a temporary root with stand-ins for kubeadm and kubectl."""
+"""The scripts of init, join and mint, run on a temporary root with stand-ins for kubeadm, kubectl and ctr."""
 
 import os
 import subprocess
@@ -34,11 +34,17 @@ esac
 case "$*" in
 *'get nodes -o name') cat "$ROOT/nodes" ;;
 *'get node '*) grep -qx "node/${*##* }" "$ROOT/nodes" ;;
-*exec*)
-  cat "$ROOT/members"
-  [ ! -e "$ROOT/members.next" ] || mv "$ROOT/members.next" "$ROOT/members" ;;
 *kubeadm-config*) [ -e "$ROOT/complete" ] ;;
 *label* | *taint*) echo "kubectl $*" >>"$ROOT/calls" ;;
+esac
+""",
+    "ctr": """#!/bin/sh
+case "$*" in
+*'tasks ls') echo 'e1 4711 RUNNING' ;;
+*'containers ls -q labels.'*etcd) echo e1 ;;
+*'tasks exec --exec-id '*' e1 etcdctl '*' member list')
+  cat "$ROOT/members"
+  [ ! -e "$ROOT/members.next" ] || mv "$ROOT/members.next" "$ROOT/members" ;;
 esac
 """,
     "openssl": """#!/bin/sh
@@ -282,7 +288,7 @@ def test_another_master_that_still_joins_is_waited_for(host: Host, joining: str)
 
 def minted(host: Host, patience: int = 60) -> dict[str, str]:
     """What the seed says to a master that joins, with a key as short as the stand-in's."""
-    host.touch("/etc/kubernetes/admin.conf", "/etc/kubernetes/pki/x", "api")
+    host.touch("/etc/kubernetes/admin.conf", "/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/pki/x", "api")
     key, ca = host.root / "ca.key", host.root / "etc/kubernetes/pki/ca.crt"
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     subprocess.run([*make, "-keyout", key, "-out", ca, "-subj", "/CN=ca"], check=True, capture_output=True)

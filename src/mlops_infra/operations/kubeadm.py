@@ -61,7 +61,7 @@ def kubeadm_join(joiner: Joiner, *, seed: str, kubernetes: str) -> Operation:
     """
     mint = render(
         "operations/mint.sh.j2",
-        ttl=_TOKEN_TTL, patience=_PATIENCE, node=joiner.node, role=joiner.role, seed=seed, kubernetes=kubernetes,
+        ttl=_TOKEN_TTL, patience=_PATIENCE, node=joiner.node, role=joiner.role, kubernetes=kubernetes,
         peer_url=f"https://{joiner.address}:2380",
     )  # fmt: skip
     return Operation(
