@@ -34,7 +34,7 @@ class PendingHandlers:
 
     @property
     def _probe(self) -> Command:
-        return Command(self.id, f"[ ! -d {PENDING_DIR} ] || ls {PENDING_DIR}\n")
+        return Command(self.id, f"ls {PENDING_DIR}\n", files=(f"{PENDING_DIR}/*",))
 
     def probes(self) -> frozenset[Probe[Any]]:
         return frozenset({self._probe})
