@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
 from mlops_infra.doctor.pods import age, name_of
 from mlops_infra.doctor.probes import BALANCER, INGRESS_CONFIG, INGRESS_LB, OBJECTS, said
 from mlops_infra.doctor.view import View
@@ -30,7 +30,7 @@ def _services(view: View) -> tuple[Mapping[str, Any], ...] | None:
 def _node_ports(view: View, _: str) -> Verdict:
     services = _services(view)
     if services is None:
-        return Skipped("no API to ask")
+        return NO_API
     ours = next((s for s in services if name_of(s) == _INGRESS), None)
     if view.cluster.ingress.controller == "none" or ours is None:
         return Skipped("the ingress controller is not installed, or is not ours")
@@ -52,7 +52,7 @@ def _node_ports(view: View, _: str) -> Verdict:
 def _proxy_protocol(view: View, _: str) -> Verdict:
     config = view.api(INGRESS_CONFIG)
     if config is None:
-        return Skipped("no API to ask")
+        return NO_API
     if isinstance(config, Absent) or view.cluster.ingress.controller != "nginx" or not view.cluster.hosts.lb:
         return Skipped("the ingress controller or the load balancer is not ours")
     if (config.get("data") or {}).get("use-proxy-protocol") != "true":
@@ -75,7 +75,7 @@ def _waiting(view: View, _: str) -> Verdict:
         return Skipped("cluster.yaml names no pool")
     services = _services(view)
     if services is None:
-        return Skipped("no API to ask")
+        return NO_API
     asking = [s for s in services if s.get("spec", {}).get("type") == "LoadBalancer"]
     given = {name_of(s): s.get("status", {}).get("loadBalancer", {}).get("ingress") or () for s in asking}
     waiting = [

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYBODY",
     "NODES",
+    "NO_API",
     "OK",
     "Check",
     "Finding",
@@ -63,6 +64,9 @@ class Skipped:
     """The check does not apply here, or nobody could be asked: why."""
 
     reason: str
+
+
+NO_API = Skipped("no API to ask")
 
 
 @dataclass(frozen=True, slots=True)

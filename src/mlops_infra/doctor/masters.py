@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
 from mlops_infra.doctor.control_plane import written_anew
 from mlops_infra.doctor.probes import CERTIFICATES, LEASES, SYSTEM, Said, control_plane, said
 from mlops_infra.doctor.view import View
@@ -147,7 +147,7 @@ def _leaders(view: View, _: str) -> Verdict:
                 f"{since:.0f} s ago by {str(spec.get('holderIdentity', '')).partition('_')[0] or 'nobody'}"
             )
     if not old:
-        return OK if asked else Skipped("no API to ask")
+        return OK if asked else NO_API
     return Finding(
         f"nobody works as {' and '.join(old)}",
         "\n".join(f"Lease kube-system/{name}: last renewed {words}" for name, words in old.items()),

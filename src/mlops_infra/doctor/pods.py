@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mlops_infra.core import Absent, ApiObject, Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Verdict, kubectl
 from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
@@ -23,7 +23,6 @@ _CRASHES = 3
 """Restarts from which CrashLoopBackOff is told: a pod that waits for another one at its start gets by with fewer."""
 _IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
 _SHOWN = 6
-_NO_API = Skipped("no API to ask")
 
 Pod = Mapping[str, Any]
 
@@ -38,7 +37,7 @@ def _of_pods(judge: Callable[[View, tuple[Pod, ...]], Verdict]) -> Callable[[Vie
 
     def ask(view: View, _: str) -> Verdict:
         pods = pods_of(view)
-        return _NO_API if pods is None else judge(view, pods)
+        return NO_API if pods is None else judge(view, pods)
 
     return ask
 
@@ -178,7 +177,7 @@ def _ready_addresses(endpoints: Mapping[str, Any]) -> list[str]:
 def _dns(view: View, _: str) -> Verdict:
     there = view.api(DNS_ENDPOINTS)
     if there is None:
-        return _NO_API
+        return NO_API
     if not isinstance(there, Absent) and _ready_addresses(there):
         return OK
     return Finding(
@@ -192,7 +191,7 @@ def _dns(view: View, _: str) -> Verdict:
 def _api_endpoints(view: View, _: str) -> Verdict:
     there = view.api(API_ENDPOINTS)
     if there is None or isinstance(there, Absent):
-        return _NO_API
+        return NO_API
     ours = {m.node_address: m.name for m in view.cluster.hosts.masters}
     strangers = sorted(set(_ready_addresses(there)) - set(ours))
     if not strangers:

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl
+from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl
 from mlops_infra.doctor.pods import age, name_of, pods_of, told
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.probes import OBJECTS
@@ -29,7 +29,6 @@ _ACCESS = "mlops-infra-access"
 """The label of what `access grant` made."""
 _PUBLIC = {"system:public-info-viewer"}
 """What everybody may read on every cluster: versions and health."""
-_NO_API = Skipped("no API to ask")
 
 
 def _quantity(text: object) -> Decimal:
@@ -47,7 +46,7 @@ def _quantity(text: object) -> Decimal:
 def _out_of_memory(view: View, _: str) -> Verdict:
     pods = pods_of(view)
     if pods is None:
-        return _NO_API
+        return NO_API
     found = {
         name_of(p): f"{container.get('name')} at {ended.get('finishedAt')}"
         for p in pods
@@ -70,7 +69,7 @@ def _out_of_memory(view: View, _: str) -> Verdict:
 def _evicted(view: View, _: str) -> Verdict:
     pods = pods_of(view)
     if pods is None:
-        return _NO_API
+        return NO_API
     found = {
         name_of(p): str(p.get("status", {}).get("message", ""))
         for p in pods
@@ -89,7 +88,7 @@ def _evicted(view: View, _: str) -> Verdict:
 def _blocked(view: View, _: str) -> Verdict:
     budgets = view.objects(OBJECTS, "PodDisruptionBudget")
     if budgets is None:
-        return _NO_API
+        return NO_API
     found = {}
     for budget in budgets:
         status = budget.get("status", {})
@@ -115,7 +114,7 @@ def _blocked(view: View, _: str) -> Verdict:
 def _claims(view: View, _: str) -> Verdict:
     claims, pods = view.objects(OBJECTS, "PersistentVolumeClaim"), pods_of(view)
     if claims is None or pods is None:
-        return _NO_API
+        return NO_API
     # A class may wait for the first pod: a claim that nobody uses is no trouble.
     used = {
         f"{p.get('metadata', {}).get('namespace', '')}/{(v.get('persistentVolumeClaim') or {}).get('claimName')}"
@@ -151,7 +150,7 @@ def _claims(view: View, _: str) -> Verdict:
 def _released(view: View, _: str) -> Verdict:
     volumes = view.objects(OBJECTS, "PersistentVolume")
     if volumes is None:
-        return _NO_API
+        return NO_API
     left = [v["metadata"]["name"] for v in volumes if v.get("status", {}).get("phase") in ("Released", "Failed")]
     if not left:
         return OK
@@ -177,7 +176,7 @@ def _spare(view: View, _: str) -> Verdict:
     nodes, pods = view.api(LISTED), pods_of(view)
     workers = {w.name for w in view.cluster.hosts.workers}
     if nodes is None or isinstance(nodes, Absent) or pods is None or len(workers) < 2:
-        return _NO_API if nodes is None or pods is None else Skipped("with fewer than two workers nothing can move")
+        return NO_API if nodes is None or pods is None else Skipped("with fewer than two workers nothing can move")
     short = []
     for resource, shown in (("cpu", _cores), ("memory", _gib)):
         room = {
@@ -219,7 +218,7 @@ def _gib(number: Decimal) -> str:
 def _anonymous(view: View, _: str) -> Verdict:
     bindings = view.objects(OBJECTS, "ClusterRoleBinding")
     if bindings is None:
-        return _NO_API
+        return NO_API
     open_ = {
         b["metadata"]["name"]: str(b.get("roleRef", {}).get("name", ""))
         for b in bindings
@@ -241,7 +240,7 @@ def _anonymous(view: View, _: str) -> Verdict:
 def _admins(view: View, _: str) -> Verdict:
     bindings = view.objects(OBJECTS, "ClusterRoleBinding")
     if bindings is None:
-        return _NO_API
+        return NO_API
     found = {
         b["metadata"]["name"]: ", ".join(f"{s.get('kind')} {s.get('name')}" for s in b.get("subjects") or ())
         for b in bindings
@@ -280,7 +279,7 @@ def _devices(view: View, host: str) -> Verdict:
             "the device's plugin holds them for broken, or does not run",
             kubectl(view.a_master, f"describe node {host}"),
         )
-    return _NO_API
+    return NO_API
 
 
 def _asks(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
