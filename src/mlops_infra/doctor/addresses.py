@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
 from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
-from mlops_infra.doctor.pods import age, name_of
+from mlops_infra.doctor.pods import Item, age, name_of, of_objects
 from mlops_infra.doctor.probes import BALANCER, INGRESS_CONFIG, INGRESS_LB, OBJECTS, said
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
@@ -23,14 +22,8 @@ _WAITS = timedelta(minutes=2)
 _INGRESS = "ingress-nginx/ingress-nginx-controller"
 
 
-def _services(view: View) -> tuple[Mapping[str, Any], ...] | None:
-    return view.objects(OBJECTS, "Service")
-
-
-def _node_ports(view: View, _: str) -> Verdict:
-    services = _services(view)
-    if services is None:
-        return NO_API
+@of_objects("Service")
+def _node_ports(view: View, services: tuple[Item, ...]) -> Verdict:
     ours = next((s for s in services if name_of(s) == _INGRESS), None)
     if view.cluster.ingress.controller == "none" or ours is None:
         return Skipped("the ingress controller is not installed, or is not ours")
@@ -73,7 +66,7 @@ def _waiting(view: View, _: str) -> Verdict:
     pools = dict(view.cluster.metallb.by_name())
     if not view.cluster.metallb.enabled or not pools:
         return Skipped("cluster.yaml names no pool")
-    services = _services(view)
+    services = view.objects(OBJECTS, "Service")
     if services is None:
         return NO_API
     asking = [s for s in services if s.get("spec", {}).get("type") == "LoadBalancer"]

@@ -13,7 +13,19 @@ from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 
-__all__ = ["API_ENDPOINTS", "DNS_ENDPOINTS", "ENDPOINTS", "PODS", "age", "name_of", "pods_of", "told"]
+__all__ = [
+    "API_ENDPOINTS",
+    "DNS_ENDPOINTS",
+    "ENDPOINTS",
+    "PODS",
+    "Item",
+    "age",
+    "name_of",
+    "nodes_of",
+    "of_objects",
+    "pods_of",
+    "told",
+]
 
 DNS_ENDPOINTS = ApiObject("v1", "Endpoints", "kube-dns", "kube-system")
 API_ENDPOINTS = ApiObject("v1", "Endpoints", "kubernetes", "default")
@@ -24,7 +36,9 @@ _CRASHES = 3
 _IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
 _SHOWN = 6
 
-Pod = Mapping[str, Any]
+Item = Mapping[str, Any]
+Pod = Item
+_OfItems = Callable[[View, tuple[Item, ...]], Verdict]
 
 
 def pods_of(view: View) -> tuple[Pod, ...] | None:
@@ -32,14 +46,17 @@ def pods_of(view: View) -> tuple[Pod, ...] | None:
     return view.objects(OBJECTS, "Pod")
 
 
-def _of_pods(judge: Callable[[View, tuple[Pod, ...]], Verdict]) -> Callable[[View, str], Verdict]:
-    """A check of all pods, skipped where the API does not tell of them."""
+def of_objects(kind: str) -> Callable[[_OfItems], Callable[[View, str], Verdict]]:
+    """Makes a judge of all objects of a kind, out of OBJECTS: skipped where the API does not tell of them."""
 
-    def ask(view: View, _: str) -> Verdict:
-        pods = pods_of(view)
-        return NO_API if pods is None else judge(view, pods)
+    def over(judge: _OfItems) -> Callable[[View, str], Verdict]:
+        def ask(view: View, _: str) -> Verdict:
+            found = view.objects(OBJECTS, kind)
+            return NO_API if found is None else judge(view, found)
 
-    return ask
+        return ask
+
+    return over
 
 
 def name_of(pod: Pod) -> str:
@@ -99,11 +116,12 @@ def told(
     )
 
 
-def _nodes(pods: tuple[Pod, ...]) -> dict[str, str]:
+def nodes_of(pods: tuple[Pod, ...]) -> dict[str, str]:
+    """Its node, by the name of each pod."""
     return {name_of(p): p.get("spec", {}).get("nodeName", "") for p in pods}
 
 
-@_of_pods
+@of_objects("Pod")
 def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
         name_of(p): f"{restarts} restarts"
@@ -114,27 +132,27 @@ def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
     return told(
         view,
         found,
-        _nodes(pods),
+        nodes_of(pods),
         brief="{who} ends|end again and again",
         cause="its program ends as soon as it is started: its log says why",
         remedy="-n {space} logs {name} --all-containers --previous --tail=20",
     )
 
 
-@_of_pods
+@of_objects("Pod")
 def _images(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {name_of(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
     return told(
         view,
         found,
-        _nodes(pods),
+        nodes_of(pods),
         brief="{who} waits|wait for an image that cannot be pulled",
         cause="a wrong name or tag, a registry that is not reached or wants a login",
         remedy="-n {space} describe pod {name}",
     )
 
 
-@_of_pods
+@of_objects("Pod")
 def _pending(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {}
     for pod in pods:
@@ -153,7 +171,7 @@ def _pending(view: View, pods: tuple[Pod, ...]) -> Verdict:
     )
 
 
-@_of_pods
+@of_objects("Pod")
 def _terminating(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
         name_of(p): f"since {text}"
@@ -163,7 +181,7 @@ def _terminating(view: View, pods: tuple[Pod, ...]) -> Verdict:
     return told(
         view,
         found,
-        _nodes(pods),
+        nodes_of(pods),
         brief="{who} should be gone and is|are not",
         cause="its node does not answer, or a finalizer or a volume holds it",
         remedy="-n {space} describe pod {name}",

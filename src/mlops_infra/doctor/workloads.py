@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
 from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl
-from mlops_infra.doctor.pods import age, name_of, pods_of, told
+from mlops_infra.doctor.pods import Item, age, name_of, nodes_of, of_objects, pods_of, told
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 
 __all__ = ["CLAIMS", "WORKLOADS", "WORKLOADS_ADVICE"]
-
-Item = Mapping[str, Any]
 
 _RECENT = timedelta(hours=1)
 _UNBOUND = timedelta(minutes=10)
@@ -43,10 +41,8 @@ def _quantity(text: object) -> Decimal:
         return Decimal(0)
 
 
-def _out_of_memory(view: View, _: str) -> Verdict:
-    pods = pods_of(view)
-    if pods is None:
-        return NO_API
+@of_objects("Pod")
+def _out_of_memory(view: View, pods: tuple[Item, ...]) -> Verdict:
     found = {
         name_of(p): f"{container.get('name')} at {ended.get('finishedAt')}"
         for p in pods
@@ -59,17 +55,15 @@ def _out_of_memory(view: View, _: str) -> Verdict:
     return told(
         view,
         found,
-        {name_of(p): p.get("spec", {}).get("nodeName", "") for p in pods},
+        nodes_of(pods),
         brief="{who} was|were ended for want of memory within the last hour",
         cause="it needs more than its limit (`resources.limits.memory`), or the node has none left",
         remedy="-n {space} describe pod {name}",
     )
 
 
-def _evicted(view: View, _: str) -> Verdict:
-    pods = pods_of(view)
-    if pods is None:
-        return NO_API
+@of_objects("Pod")
+def _evicted(view: View, pods: tuple[Item, ...]) -> Verdict:
     found = {
         name_of(p): str(p.get("status", {}).get("message", ""))
         for p in pods
@@ -85,10 +79,8 @@ def _evicted(view: View, _: str) -> Verdict:
     )
 
 
-def _blocked(view: View, _: str) -> Verdict:
-    budgets = view.objects(OBJECTS, "PodDisruptionBudget")
-    if budgets is None:
-        return NO_API
+@of_objects("PodDisruptionBudget")
+def _blocked(view: View, budgets: tuple[Item, ...]) -> Verdict:
     found = {}
     for budget in budgets:
         status = budget.get("status", {})
@@ -147,10 +139,8 @@ def _claims(view: View, _: str) -> Verdict:
     )
 
 
-def _released(view: View, _: str) -> Verdict:
-    volumes = view.objects(OBJECTS, "PersistentVolume")
-    if volumes is None:
-        return NO_API
+@of_objects("PersistentVolume")
+def _released(view: View, volumes: tuple[Item, ...]) -> Verdict:
     left = [v["metadata"]["name"] for v in volumes if v.get("status", {}).get("phase") in ("Released", "Failed")]
     if not left:
         return OK
@@ -215,10 +205,8 @@ def _gib(number: Decimal) -> str:
     return f"{number / 2**30:.1f} GiB"
 
 
-def _anonymous(view: View, _: str) -> Verdict:
-    bindings = view.objects(OBJECTS, "ClusterRoleBinding")
-    if bindings is None:
-        return NO_API
+@of_objects("ClusterRoleBinding")
+def _anonymous(view: View, bindings: tuple[Item, ...]) -> Verdict:
     open_ = {
         b["metadata"]["name"]: str(b.get("roleRef", {}).get("name", ""))
         for b in bindings
@@ -237,10 +225,8 @@ def _anonymous(view: View, _: str) -> Verdict:
     )
 
 
-def _admins(view: View, _: str) -> Verdict:
-    bindings = view.objects(OBJECTS, "ClusterRoleBinding")
-    if bindings is None:
-        return NO_API
+@of_objects("ClusterRoleBinding")
+def _admins(view: View, bindings: tuple[Item, ...]) -> Verdict:
     found = {
         b["metadata"]["name"]: ", ".join(f"{s.get('kind')} {s.get('name')}" for s in b.get("subjects") or ())
         for b in bindings
