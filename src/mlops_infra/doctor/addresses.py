@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
 from mlops_infra.doctor.pods import Item, age, name_of, of_objects
 from mlops_infra.doctor.probes import BALANCER, INGRESS_CONFIG, INGRESS_LB, OBJECTS, said
 from mlops_infra.doctor.view import View
@@ -109,11 +109,6 @@ def _processes(view: View, host: str) -> Verdict:
     )
 
 
-def _api(cluster: Cluster) -> frozenset[Probe[Any]]:
-    del cluster
-    return frozenset({OBJECTS})
-
-
 def _balancer(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     return frozenset({BALANCER}) if cluster.role(host.name) == "lb" else frozenset()
 
@@ -137,7 +132,7 @@ ADDRESSES: tuple[Check, ...] = (
         _node_ports,
         "The node ports of its Service are pinned to those of `lb.ingress`.",
         scope="cluster",
-        api=_api,
+        api=asks_api(OBJECTS),
     ),
     Check(
         "ingress.proxyproto",
@@ -146,7 +141,7 @@ ADDRESSES: tuple[Check, ...] = (
         _proxy_protocol,
         "Our HAProxy sends no PROXY protocol header; a controller that waits for one answers nothing.",
         scope="cluster",
-        api=lambda cluster: frozenset({INGRESS_CONFIG}),
+        api=asks_api(INGRESS_CONFIG),
     ),
     Check(
         "metallb.waiting",
@@ -156,7 +151,7 @@ ADDRESSES: tuple[Check, ...] = (
         "Services that have waited for two minutes, and how many addresses of the pools are in use. The ingress "
         "controller's own is told by ingress.address.",
         scope="cluster",
-        api=_api,
+        api=asks_api(OBJECTS),
         depends_on=("metallb.controller", "metallb.pool", "metallb.webhook"),
     ),
 )

@@ -27,6 +27,7 @@ __all__ = [
     "Severity",
     "Skipped",
     "Verdict",
+    "asks_api",
     "kubectl",
     "named",
     "on_host",
@@ -132,6 +133,11 @@ class Check:
 
     def claims_resource(self, resource: str) -> bool:
         return any(re.search(pattern, resource) for pattern in self.claims)
+
+
+def asks_api(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
+    """`Check.api` of what is asked on every cluster."""
+    return lambda cluster: frozenset(probes)
 
 
 def on_host(host: str, script: str) -> str:

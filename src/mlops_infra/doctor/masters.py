@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
 from mlops_infra.doctor.control_plane import written_anew
 from mlops_infra.doctor.probes import CERTIFICATES, LEASES, SYSTEM, Said, control_plane, said
 from mlops_infra.doctor.view import View
@@ -240,7 +240,7 @@ LEADERS = Check(
     "nobody behind it.",
     scope="cluster",
     needs=_system,
-    api=lambda cluster: frozenset(LEASES),
+    api=asks_api(*LEASES),
     depends_on=("host.time", "cp.manifest", "cert.expiry", "etcd.quorum", "api.server", "api.lb", "cp.controllers"),
 )
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from mlops_infra.core import Absent, ApiObject, Probe
-from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Verdict, kubectl
+from mlops_infra.core import Absent, ApiObject
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Verdict, asks_api, kubectl
 from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
 
 __all__ = [
     "API_ENDPOINTS",
@@ -222,10 +221,6 @@ def _api_endpoints(view: View, _: str) -> Verdict:
     )
 
 
-def _api(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
-    return lambda cluster: frozenset(probes)
-
-
 _BELOW = ("node.ready", "cri.up", "kubelet.up", "cni.flannel", "dns.cluster", "api.lb", "host.disk")
 
 ENDPOINTS: tuple[Check, ...] = (
@@ -236,7 +231,7 @@ ENDPOINTS: tuple[Check, ...] = (
         _dns,
         "Pods ask for names at the address of the Service kube-dns; its endpoints are the ready pods of CoreDNS.",
         scope="cluster",
-        api=_api(DNS_ENDPOINTS),
+        api=asks_api(DNS_ENDPOINTS),
         depends_on=("dns.cluster", "node.ready", "cni.flannel"),
     ),
     Check(
@@ -247,7 +242,7 @@ ENDPOINTS: tuple[Check, ...] = (
         "The endpoints of default/kubernetes are the API servers that say they live. One that is missing is told by "
         "api.server.",
         scope="cluster",
-        api=_api(API_ENDPOINTS),
+        api=asks_api(API_ENDPOINTS),
         depends_on=("etcd.members",),
     ),
 )
@@ -260,7 +255,7 @@ PODS: tuple[Check, ...] = (
         _images,
         "Containers that wait because their image cannot be pulled, in all namespaces.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -270,7 +265,7 @@ PODS: tuple[Check, ...] = (
         _crashing,
         "Containers in CrashLoopBackOff after three restarts and more, in all namespaces.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -280,7 +275,7 @@ PODS: tuple[Check, ...] = (
         _pending,
         "Pods that the scheduler has not given to a node for ten minutes; its own words are the evidence.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("node.ready", "node.cordoned", "node.pressure", "cp.controllers", "cp.leader", "storage.claims"),
     ),
     Check(
@@ -290,7 +285,7 @@ PODS: tuple[Check, ...] = (
         _terminating,
         "Pods whose time to end was over ten minutes ago.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("host.ssh", "node.ready", "cri.up", "kubelet.up"),
     ),
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_infra.core import Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.probes import SYSTEM, kubelet, said
 from mlops_infra.doctor.view import View
@@ -219,11 +219,6 @@ def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     return frozenset({SYSTEM, kubelet(cluster)}) if cluster.role(host.name) in NODES else frozenset()
 
 
-def _api(cluster: Cluster) -> frozenset[Probe[Any]]:
-    del cluster
-    return frozenset({LISTED})
-
-
 WAYS = Check(
     "net.ways",
     "Do nodes reach one another where they must?",
@@ -245,7 +240,7 @@ TUNNELS: tuple[Check, ...] = (
         _pod_cidr,
         "The controller manager gives each node a part of `network.pod_cidr`; without one Flannel does not start.",
         roles=NODES,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("cp.controllers",),
         needs_answer=False,
     ),
@@ -257,7 +252,7 @@ TUNNELS: tuple[Check, ...] = (
         "cni0 outlives a reset. With the network of an earlier cluster, new pods of the node fail to start.",
         roles=NODES,
         needs=_needs,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("cni.podcidr",),
     ),
     Check(

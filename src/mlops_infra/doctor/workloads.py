@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl
+from mlops_infra.core import Absent
+from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl
 from mlops_infra.doctor.pods import Item, age, name_of, nodes_of, of_objects, pods_of, told
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
 
 __all__ = ["CLAIMS", "WORKLOADS", "WORKLOADS_ADVICE"]
 
@@ -268,10 +267,6 @@ def _devices(view: View, host: str) -> Verdict:
     return NO_API
 
 
-def _asks(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
-    return lambda cluster: frozenset(probes)
-
-
 CLAIMS = Check(
     "storage.claims",
     "Do claims that pods wait for get their volumes?",
@@ -279,7 +274,7 @@ CLAIMS = Check(
     _claims,
     "Claims that have been pending for ten minutes and that a pod names. One that nobody uses may rightly wait.",
     scope="cluster",
-    api=_asks(OBJECTS),
+    api=asks_api(OBJECTS),
     depends_on=("storage.provisioner", "node.ready", "api.lb"),
 )
 
@@ -292,7 +287,7 @@ WORKLOADS: tuple[Check, ...] = (
         "Containers that the kernel ended for want of memory within the last hour. Services of the machine itself that "
         "ended so are failed units: host.units.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("host.memory", "node.pressure"),
     ),
     Check(
@@ -302,7 +297,7 @@ WORKLOADS: tuple[Check, ...] = (
         _blocked,
         "Disruption budgets that let no pod go although all are healthy: a drain, and so an upgrade, waits for ever.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("node.ready", "pods.pending", "pods.crash"),
     ),
     Check(
@@ -312,7 +307,7 @@ WORKLOADS: tuple[Check, ...] = (
         _anonymous,
         "Cluster roles bound to system:anonymous or system:unauthenticated, but for what tells versions and health.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
     ),
     Check(
         "node.devices",
@@ -321,7 +316,7 @@ WORKLOADS: tuple[Check, ...] = (
         _devices,
         "GPUs and other devices of a vendor, such as nvidia.com/gpu: what the node has and what it gives to pods.",
         roles=NODES,
-        api=_asks(LISTED),
+        api=asks_api(LISTED),
         depends_on=("node.ready",),
         needs_answer=False,
     ),
@@ -335,7 +330,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         _evicted,
         "Pods that a kubelet put out stay listed until somebody deletes them; they tell that a node ran short.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         advice=True,
     ),
     Check(
@@ -345,7 +340,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         _released,
         "Volumes that nobody can claim any more, with their data.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         advice=True,
     ),
     Check(
@@ -356,7 +351,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         "Adds up what pods on workers ask for, those of DaemonSets left out, and compares it with what workers have "
         "without the largest of them.",
         scope="cluster",
-        api=_asks(OBJECTS, LISTED),
+        api=asks_api(OBJECTS, LISTED),
         advice=True,
     ),
     Check(
@@ -366,7 +361,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         _admins,
         "Bindings to cluster-admin besides those of kubeadm and of `mlops-infra access`.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         advice=True,
     ),
 )
