@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from mlops_infra.core import Probe
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict
-from mlops_infra.doctor.probes import kubelet, said
+from mlops_infra.doctor.probes import kubelet, kubelet_of_masters, said
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
 from mlops_infra.phases.host_exporters import is_wanted
 
 __all__ = ["TARGETS", "WATCHING_ADVICE"]
@@ -97,10 +93,6 @@ def _deprecated(view: View, _: str) -> Verdict:
     )
 
 
-def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({kubelet(cluster)}) if cluster.role(host.name) == "master" else frozenset()
-
-
 TARGETS = Check(
     "monitoring.targets",
     "Does Prometheus reach what it should watch?",
@@ -108,7 +100,7 @@ TARGETS = Check(
     _targets,
     "Asks Prometheus for targets that it has not reached for ten minutes.",
     scope="cluster",
-    needs=_needs,
+    needs=kubelet_of_masters,
     depends_on=("monitoring.prometheus", "node.ready", "kubelet.up", "cp.controllers", "net.ways", "host.units"),
 )
 
@@ -139,7 +131,7 @@ WATCHING_ADVICE: tuple[Check, ...] = (
         "From the API servers' own count, which Prometheus keeps: to be looked at before an upgrade. Without "
         "monitoring it is not asked, because the count comes with megabytes of others.",
         scope="cluster",
-        needs=_needs,
+        needs=kubelet_of_masters,
         advice=True,
     ),
 )
