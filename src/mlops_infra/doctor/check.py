@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from shlex import quote
@@ -28,6 +28,7 @@ __all__ = [
     "Skipped",
     "Verdict",
     "asks_api",
+    "first_of",
     "kubectl",
     "named",
     "on_host",
@@ -138,6 +139,12 @@ class Check:
 def asks_api(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
     """`Check.api` of what is asked on every cluster."""
     return lambda cluster: frozenset(probes)
+
+
+def first_of(lines: Sequence[str], number: int) -> str:
+    """Evidence of many alike: the first lines, and how many more there are."""
+    more = [f"and {len(lines) - number} more"] if len(lines) > number else []
+    return "\n".join([*lines[:number], *more])
 
 
 def on_host(host: str, script: str) -> str:

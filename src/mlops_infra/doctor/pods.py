@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mlops_infra.core import Absent, ApiObject
-from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Verdict, asks_api, kubectl
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Verdict, asks_api, first_of, kubectl
 from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
 
@@ -101,13 +101,12 @@ def told(
     names = list(found)
     one = f"the {noun} {names[0]}" if noun else names[0]
     who = one if len(names) == 1 else f"{len(names)} {noun or 'pod'}s"
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     space, _, name = names[0].partition("/")
     ours = {h.name for h in view.cluster.nodes}
     hosts = tuple(dict.fromkeys(nodes[n] for n in names if nodes.get(n) in ours))
     return Finding(
         re.sub(r"(\w*)\|(\w*)", r"\1" if len(names) == 1 else r"\2", brief).format(who=who),
-        "\n".join([*(f"{n}: {found[n]}".rstrip(": ")[:200] for n in names[:_SHOWN]), *more]),
+        first_of([f"{n}: {found[n]}".rstrip(": ")[:200] for n in names], _SHOWN),
         cause,
         kubectl(view.a_master, remedy.format(space=space, name=name)),
         # A pod may run anywhere: only where all are on known nodes can one of these be the cause.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict
+from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, first_of
 from mlops_infra.doctor.probes import kubelet, kubelet_of_masters, said
 from mlops_infra.doctor.view import View
 from mlops_infra.phases.host_exporters import is_wanted
@@ -39,10 +39,9 @@ def _targets(view: View, _: str) -> Verdict:
     if not down:
         return OK
     names = sorted(f"{one.get('job', '?')} at {one.get('instance', '?')}" for one in down)
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return Finding(
         f"Prometheus has not reached {names[0] if len(names) == 1 else f'{len(names)} targets'} for ten minutes",
-        "\n".join([*names[:_SHOWN], *more]),
+        first_of(names, _SHOWN),
         "what should tell its metrics is down, listens elsewhere, or a firewall is between: its alerts cannot fire",
         "mlops-infra monitoring status",
     )

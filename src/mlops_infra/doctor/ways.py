@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_infra.core import Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
+from mlops_infra.doctor.check import (
+    NODES,
+    OK,
+    Check,
+    Finding,
+    Severity,
+    Skipped,
+    Verdict,
+    asks_api,
+    first_of,
+    kubectl,
+    on_host,
+)
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.probes import SYSTEM, kubelet, said
 from mlops_infra.doctor.view import View
@@ -66,8 +78,7 @@ def _grouped(ways: list[_Way]) -> Iterator[tuple[str, list[_Way]]]:
 
 
 def _evidence(ways: list[_Way]) -> str:
-    lines = [f"{w.by} → {w.to} port {w.port}: {w.how}" for w in ways]
-    return "\n".join(lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else []))
+    return first_of([f"{w.by} → {w.to} port {w.port}: {w.how}" for w in ways], 8)
 
 
 def _hosts_of(host: str, ways: list[_Way]) -> tuple[str, ...]:
