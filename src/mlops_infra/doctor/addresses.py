@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
-from mlops_infra.doctor.pods import age, name_of
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
+from mlops_infra.doctor.pods import Item, age, name_of, of_objects
 from mlops_infra.doctor.probes import BALANCER, INGRESS_CONFIG, INGRESS_LB, OBJECTS, said
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
@@ -23,14 +22,8 @@ _WAITS = timedelta(minutes=2)
 _INGRESS = "ingress-nginx/ingress-nginx-controller"
 
 
-def _services(view: View) -> tuple[Mapping[str, Any], ...] | None:
-    return view.objects(OBJECTS, "Service")
-
-
-def _node_ports(view: View, _: str) -> Verdict:
-    services = _services(view)
-    if services is None:
-        return Skipped("no API to ask")
+@of_objects("Service")
+def _node_ports(view: View, services: tuple[Item, ...]) -> Verdict:
     ours = next((s for s in services if name_of(s) == _INGRESS), None)
     if view.cluster.ingress.controller == "none" or ours is None:
         return Skipped("the ingress controller is not installed, or is not ours")
@@ -52,7 +45,7 @@ def _node_ports(view: View, _: str) -> Verdict:
 def _proxy_protocol(view: View, _: str) -> Verdict:
     config = view.api(INGRESS_CONFIG)
     if config is None:
-        return Skipped("no API to ask")
+        return NO_API
     if isinstance(config, Absent) or view.cluster.ingress.controller != "nginx" or not view.cluster.hosts.lb:
         return Skipped("the ingress controller or the load balancer is not ours")
     if (config.get("data") or {}).get("use-proxy-protocol") != "true":
@@ -73,9 +66,9 @@ def _waiting(view: View, _: str) -> Verdict:
     pools = dict(view.cluster.metallb.by_name())
     if not view.cluster.metallb.enabled or not pools:
         return Skipped("cluster.yaml names no pool")
-    services = _services(view)
+    services = view.objects(OBJECTS, "Service")
     if services is None:
-        return Skipped("no API to ask")
+        return NO_API
     asking = [s for s in services if s.get("spec", {}).get("type") == "LoadBalancer"]
     given = {name_of(s): s.get("status", {}).get("loadBalancer", {}).get("ingress") or () for s in asking}
     waiting = [
@@ -116,11 +109,6 @@ def _processes(view: View, host: str) -> Verdict:
     )
 
 
-def _api(cluster: Cluster) -> frozenset[Probe[Any]]:
-    del cluster
-    return frozenset({OBJECTS})
-
-
 def _balancer(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     return frozenset({BALANCER}) if cluster.role(host.name) == "lb" else frozenset()
 
@@ -144,7 +132,7 @@ ADDRESSES: tuple[Check, ...] = (
         _node_ports,
         "The node ports of its Service are pinned to those of `lb.ingress`.",
         scope="cluster",
-        api=_api,
+        api=asks_api(OBJECTS),
     ),
     Check(
         "ingress.proxyproto",
@@ -153,7 +141,7 @@ ADDRESSES: tuple[Check, ...] = (
         _proxy_protocol,
         "Our HAProxy sends no PROXY protocol header; a controller that waits for one answers nothing.",
         scope="cluster",
-        api=lambda cluster: frozenset({INGRESS_CONFIG}),
+        api=asks_api(INGRESS_CONFIG),
     ),
     Check(
         "metallb.waiting",
@@ -163,7 +151,7 @@ ADDRESSES: tuple[Check, ...] = (
         "Services that have waited for two minutes, and how many addresses of the pools are in use. The ingress "
         "controller's own is told by ingress.address.",
         scope="cluster",
-        api=_api,
+        api=asks_api(OBJECTS),
         depends_on=("metallb.controller", "metallb.pool", "metallb.webhook"),
     ),
 )

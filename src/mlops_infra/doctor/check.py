@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from shlex import quote
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYBODY",
     "NODES",
+    "NO_API",
     "OK",
     "Check",
     "Finding",
@@ -26,6 +27,8 @@ __all__ = [
     "Severity",
     "Skipped",
     "Verdict",
+    "asks_api",
+    "first_of",
     "kubectl",
     "named",
     "on_host",
@@ -63,6 +66,9 @@ class Skipped:
     """The check does not apply here, or nobody could be asked: why."""
 
     reason: str
+
+
+NO_API = Skipped("no API to ask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,17 @@ class Check:
 
     def claims_resource(self, resource: str) -> bool:
         return any(re.search(pattern, resource) for pattern in self.claims)
+
+
+def asks_api(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
+    """`Check.api` of what is asked on every cluster."""
+    return lambda cluster: frozenset(probes)
+
+
+def first_of(lines: Sequence[str], number: int) -> str:
+    """Evidence of many alike: the first lines, and how many more there are."""
+    more = [f"and {len(lines) - number} more"] if len(lines) > number else []
+    return "\n".join([*lines[:number], *more])
 
 
 def on_host(host: str, script: str) -> str:

@@ -11,6 +11,7 @@ from mlops_infra.doctor.probes import (
     CERTIFICATES,
     CONTAINERS,
     control_plane,
+    control_plane_of_masters,
     kubelet,
     parse_certificates,
     parse_containers,
@@ -263,10 +264,6 @@ def _through(view: View, _: str) -> Verdict:
     return OK
 
 
-def _master_needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({control_plane(host)}) if cluster.role(host.name) == "master" else frozenset()
-
-
 def _certificate_needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     del cluster, host
     return frozenset({CERTIFICATES})
@@ -290,7 +287,7 @@ CONTROL_PLANE: tuple[Check, ...] = (
         "etcd, API server, controller manager and scheduler run because their manifests lie in "
         "/etc/kubernetes/manifests. One that was moved away is looked for, so that it can be put back.",
         roles=MASTER,
-        needs=_master_needs,
+        needs=control_plane_of_masters,
     ),
     Check(
         "cert.expiry",
@@ -312,7 +309,7 @@ SERVERS: tuple[Check, ...] = (
         _server,
         "GET /readyz of every API server at its own address, around the load balancer, its certificate verified.",
         roles=MASTER,
-        needs=_master_needs,
+        needs=control_plane_of_masters,
         depends_on=(
             "host.disk",
             "host.inodes",
@@ -332,7 +329,7 @@ SERVERS: tuple[Check, ...] = (
         _none,
         "Without an API server nothing can be changed in the cluster; pods that run go on running.",
         scope="cluster",
-        needs=_master_needs,
+        needs=control_plane_of_masters,
         depends_on=("api.server", "etcd.quorum"),
     ),
 )

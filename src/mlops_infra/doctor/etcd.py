@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mlops_infra.core import Probe
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
-from mlops_infra.doctor.probes import Said, control_plane, parse_json, said
+from mlops_infra.doctor.probes import Said, control_plane, control_plane_of_masters, parse_json, said
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
 
 __all__ = ["ETCD", "etcdctl", "status_of"]
 
@@ -190,10 +187,6 @@ def _size(view: View, host: str) -> Verdict:
     )
 
 
-def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({control_plane(host)}) if cluster.role(host.name) == "master" else frozenset()
-
-
 ETCD: tuple[Check, ...] = (
     Check(
         "etcd.member",
@@ -202,7 +195,7 @@ ETCD: tuple[Check, ...] = (
         _member,
         "Asked on the master itself, over the member's JSON gateway, so that it works when the API is down.",
         roles=MASTER,
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("host.disk", "host.inodes", "cri.up", "cri.config", "kubelet.up", "cp.manifest", "cert.expiry"),
     ),
     Check(
@@ -213,7 +206,7 @@ ETCD: tuple[Check, ...] = (
         "Of three members two must work together. Without the majority nothing can be written; with one member "
         "lost the next failure stops the API.",
         scope="cluster",
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("etcd.member", "cri.up", "kubelet.up", "cp.manifest", "host.disk", "net.ways"),
     ),
     Check(
@@ -224,7 +217,7 @@ ETCD: tuple[Check, ...] = (
         "Learners that were never promoted, members that never started and members of masters that are gone all "
         "stand in the way of the next join.",
         scope="cluster",
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("etcd.member",),
     ),
     Check(
@@ -235,7 +228,7 @@ ETCD: tuple[Check, ...] = (
         "NOSPACE: the database reached its quota and takes no writes until it is compacted and the alarm disarmed. "
         "CORRUPT: a member's data differ from the others'.",
         scope="cluster",
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("host.disk",),
     ),
     Check(
@@ -245,7 +238,7 @@ ETCD: tuple[Check, ...] = (
         _size,
         "Compares each member's database with its quota (2 GiB where cluster.yaml does not say otherwise).",
         roles=MASTER,
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("etcd.member",),
     ),
 )

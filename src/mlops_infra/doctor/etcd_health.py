@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlops_infra.core import Probe
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl
 from mlops_infra.doctor.etcd import etcdctl, status_of
-from mlops_infra.doctor.probes import control_plane, kubelet, said
+from mlops_infra.doctor.probes import control_plane_of_masters, kubelet, kubelet_of_masters, said
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
 
 __all__ = ["CONSISTENCY", "FSYNC"]
 
@@ -89,14 +86,6 @@ def _consistency(view: View, _: str) -> Verdict:
     )
 
 
-def _asks_metrics(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({kubelet(cluster)}) if cluster.role(host.name) == "master" else frozenset()
-
-
-def _asks_status(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({control_plane(host)}) if cluster.role(host.name) == "master" else frozenset()
-
-
 CONSISTENCY = Check(
     "etcd.consistency",
     "Do etcd's members have the same data?",
@@ -106,7 +95,7 @@ CONSISTENCY = Check(
     "the larger. Finds gross differences for nothing; a damaged member that finds out about itself raises an alarm "
     "(etcd.alarm), and `etcdctl endpoint hashkv --cluster` compares everything.",
     scope="cluster",
-    needs=_asks_status,
+    needs=control_plane_of_masters,
     depends_on=("etcd.member", "etcd.members", "etcd.alarm"),
 )
 
@@ -118,6 +107,6 @@ FSYNC = Check(
     "From etcd's own count of writes to its log since it started: told where more than one of a hundred took longer "
     "than 128 ms. etcd asks for 10 ms; an SSD of its own does that.",
     scope="cluster",
-    needs=_asks_metrics,
+    needs=kubelet_of_masters,
     advice=True,
 )

@@ -8,8 +8,8 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.core import Absent, Probe, https_url
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
 from mlops_infra.doctor.control_plane import written_anew
 from mlops_infra.doctor.probes import CERTIFICATES, LEASES, SYSTEM, Said, control_plane, said
 from mlops_infra.doctor.view import View
@@ -147,7 +147,7 @@ def _leaders(view: View, _: str) -> Verdict:
                 f"{since:.0f} s ago by {str(spec.get('holderIdentity', '')).partition('_')[0] or 'nobody'}"
             )
     if not old:
-        return OK if asked else Skipped("no API to ask")
+        return OK if asked else NO_API
     return Finding(
         f"nobody works as {' and '.join(old)}",
         "\n".join(f"Lease kube-system/{name}: last renewed {words}" for name, words in old.items()),
@@ -185,8 +185,7 @@ def _local_mode(view: View, _: str) -> Verdict:
     if not away:
         return OK
     name = next(iter(away))
-    address = view.cluster.host_named(name).node_address
-    server = f"https://{f'[{address}]' if ':' in address else address}:{MASTER_PORT}"
+    server = https_url(view.cluster.host_named(name).node_address, MASTER_PORT)
     return Finding(
         f"the kubelet of {', '.join(away)} speaks to the API through the load balancer",
         "\n".join(f"{host}: /etc/kubernetes/kubelet.conf: {text}" for host, text in away.items()),
@@ -240,7 +239,7 @@ LEADERS = Check(
     "nobody behind it.",
     scope="cluster",
     needs=_system,
-    api=lambda cluster: frozenset(LEASES),
+    api=asks_api(*LEASES),
     depends_on=("host.time", "cp.manifest", "cert.expiry", "etcd.quorum", "api.server", "api.lb", "cp.controllers"),
 )
 

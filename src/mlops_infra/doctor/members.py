@@ -7,7 +7,7 @@ from typing import Any
 from mlops_infra.core import Probe
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, on_host
 from mlops_infra.doctor.etcd import etcdctl, status_of
-from mlops_infra.doctor.probes import SYSTEM, control_plane, said
+from mlops_infra.doctor.probes import SYSTEM, control_plane, control_plane_of_masters, said
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
@@ -132,10 +132,6 @@ def _vip(view: View, _: str) -> Verdict:
     )
 
 
-def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({control_plane(host)}) if cluster.role(host.name) == "master" else frozenset()
-
-
 def _system(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     del cluster, host
     return frozenset({SYSTEM})
@@ -149,7 +145,7 @@ MEMBERS: tuple[Check, ...] = (
         _versions,
         "Members of different versions work together during an upgrade, and for no longer.",
         scope="cluster",
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("etcd.member",),
     ),
     Check(
@@ -159,7 +155,7 @@ MEMBERS: tuple[Check, ...] = (
         _leader,
         "Each member is asked whom it follows. Two answers that last are two clusters.",
         scope="cluster",
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("etcd.member", "etcd.quorum", "etcd.members", "net.ways"),
     ),
     Check(
@@ -170,7 +166,7 @@ MEMBERS: tuple[Check, ...] = (
         "Compares what the members have applied. One that is 10,000 entries behind answers with old data, and is of no "
         "help when another fails.",
         roles=MASTER,
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("etcd.member", "etcd.members", "host.disk", "net.ways"),
     ),
     Check(
@@ -180,7 +176,7 @@ MEMBERS: tuple[Check, ...] = (
         _waste,
         "Told from 512 MiB on, where more than half of the file is empty: it counts against the quota.",
         roles=MASTER,
-        needs=_needs,
+        needs=control_plane_of_masters,
         depends_on=("etcd.member",),
     ),
 )
@@ -192,7 +188,7 @@ KEYS = Check(
     _open_keys,
     "Private keys and kubeconfigs below /etc/kubernetes have mode 0600: whoever reads them is the cluster's master.",
     roles=MASTER,
-    needs=_needs,
+    needs=control_plane_of_masters,
 )
 
 VIP = Check(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops_infra.core import API, Absent, ApiObject, Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
 from mlops_infra.doctor.hosts import brief_of, changes_of, evidence_of
 from mlops_infra.doctor.probes import (
     CONTAINERS,
@@ -31,7 +31,6 @@ from mlops_infra.model.hosts import Host
 __all__ = ["NETWORK", "deployment_runs", "not_running_on"]
 
 _Asked = ApiObject | Callable[[Cluster], ApiObject]
-_NO_API = Skipped("no API to ask")
 _NODE_BEHIND = ("node.ready", "cri.up", "cri.config", "kubelet.up", "host.disk", "host.sysctl", "host.modules")
 
 
@@ -54,7 +53,7 @@ def _daemon(view: View, probe: ApiObject, what: str, *, container: str, remedy: 
     changes = changes_of(view, API, drift) if drift else ()
     there = view.api(probe)
     if there is None:
-        return _NO_API
+        return NO_API
     if isinstance(there, Absent):
         return Finding(
             f"{what} is not in the cluster", f"no {probe.kind} {probe.namespace}/{probe.name}", "it was deleted", remedy
@@ -96,7 +95,7 @@ def deployment_runs(view: View, probe: ApiObject, what: str, remedy: str, replic
     """Whether the API says that all its pods are ready. `remedy`: where it is not there at all."""
     there = view.api(probe)
     if there is None:
-        return _NO_API
+        return NO_API
     place = f"{probe.namespace}/{probe.name}"
     if isinstance(there, Absent):
         return Finding(f"{what} is not in the cluster", f"no Deployment {place}", "it was deleted", remedy)
@@ -177,7 +176,7 @@ def _if_installed(probe: _Asked, what: str, judge: Callable[[View], Verdict]) ->
     def guarded(view: View, _: str) -> Verdict:
         there = view.api(_of(probe, view.cluster))
         if there is None:
-            return _NO_API
+            return NO_API
         return Skipped(f"{what} is not installed") if isinstance(there, Absent) else judge(view)
 
     return guarded
@@ -194,7 +193,7 @@ def _metallb_speakers(view: View) -> Verdict:
 def _metallb_webhook(view: View) -> Verdict:
     there = view.api(METALLB_ENDPOINTS)
     if there is None:
-        return _NO_API
+        return NO_API
     if not isinstance(there, Absent) and any(s.get("addresses") for s in there.get("subsets") or ()):
         return OK
     return Finding(
@@ -210,7 +209,7 @@ def _metallb_pool(view: View) -> Verdict:
         return Skipped("cluster.yaml names no pool")
     there = view.api(METALLB_POOL)
     if there is None:
-        return _NO_API
+        return NO_API
     if isinstance(there, Absent):
         return Finding(
             "MetalLB has no pool: no Service gets an address",
@@ -228,7 +227,7 @@ def _ingress(view: View) -> Verdict:
 def _ingress_address(view: View) -> Verdict:
     service = view.api(INGRESS_LB)
     if service is None:
-        return _NO_API
+        return NO_API
     if isinstance(service, Absent) or not view.cluster.metallb.pool:
         return Skipped("the ingress controller has no Service of type LoadBalancer, or there is no pool")
     if service.get("status", {}).get("loadBalancer", {}).get("ingress"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
 from mlops_infra.doctor.probes import FLANNEL
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.view import View
@@ -31,7 +31,7 @@ def _conditions(node: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _ready(view: View, host: str) -> Verdict:
     nodes = _listed(view)
     if nodes is None:
-        return Skipped("no API to ask")
+        return NO_API
     if host not in nodes:
         return Finding(
             "the cluster does not know this node",
@@ -89,7 +89,7 @@ def _cordoned(view: View, host: str) -> Verdict:
 def _orphans(view: View, _: str) -> Verdict:
     nodes = _listed(view)
     if nodes is None:
-        return Skipped("no API to ask")
+        return NO_API
     orphans = sorted(set(nodes) - {h.name for h in view.cluster.nodes})
     if not orphans:
         return OK

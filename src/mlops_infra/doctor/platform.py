@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from mlops_infra.core import API, Change, Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict
 from mlops_infra.doctor.hosts import evidence_of
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
@@ -93,7 +93,7 @@ def _drift_finding(host: str, changes: tuple[Change, ...]) -> Finding:
 
 def _configuration(view: View, _: str) -> Verdict:
     if not view.has_api:
-        return Skipped("no API to ask")
+        return NO_API
     found = [Finding(f.brief, "", f.cause, f.remedy) for f in drift(view.cluster, view.seen.api)]
     return tuple(found) if found else OK
 

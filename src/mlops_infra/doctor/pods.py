@@ -7,13 +7,24 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from mlops_infra.core import Absent, ApiObject, Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl
+from mlops_infra.core import Absent, ApiObject
+from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Verdict, asks_api, first_of, kubectl
 from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
 
-__all__ = ["API_ENDPOINTS", "DNS_ENDPOINTS", "ENDPOINTS", "PODS", "age", "name_of", "pods_of", "told"]
+__all__ = [
+    "API_ENDPOINTS",
+    "DNS_ENDPOINTS",
+    "ENDPOINTS",
+    "PODS",
+    "Item",
+    "age",
+    "name_of",
+    "nodes_of",
+    "of_objects",
+    "pods_of",
+    "told",
+]
 
 DNS_ENDPOINTS = ApiObject("v1", "Endpoints", "kube-dns", "kube-system")
 API_ENDPOINTS = ApiObject("v1", "Endpoints", "kubernetes", "default")
@@ -23,9 +34,10 @@ _CRASHES = 3
 """Restarts from which CrashLoopBackOff is told: a pod that waits for another one at its start gets by with fewer."""
 _IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
 _SHOWN = 6
-_NO_API = Skipped("no API to ask")
 
-Pod = Mapping[str, Any]
+Item = Mapping[str, Any]
+Pod = Item
+_OfItems = Callable[[View, tuple[Item, ...]], Verdict]
 
 
 def pods_of(view: View) -> tuple[Pod, ...] | None:
@@ -33,14 +45,17 @@ def pods_of(view: View) -> tuple[Pod, ...] | None:
     return view.objects(OBJECTS, "Pod")
 
 
-def _of_pods(judge: Callable[[View, tuple[Pod, ...]], Verdict]) -> Callable[[View, str], Verdict]:
-    """A check of all pods, skipped where the API does not tell of them."""
+def of_objects(kind: str) -> Callable[[_OfItems], Callable[[View, str], Verdict]]:
+    """Makes a judge of all objects of a kind, out of OBJECTS: skipped where the API does not tell of them."""
 
-    def ask(view: View, _: str) -> Verdict:
-        pods = pods_of(view)
-        return _NO_API if pods is None else judge(view, pods)
+    def over(judge: _OfItems) -> Callable[[View, str], Verdict]:
+        def ask(view: View, _: str) -> Verdict:
+            found = view.objects(OBJECTS, kind)
+            return NO_API if found is None else judge(view, found)
 
-    return ask
+        return ask
+
+    return over
 
 
 def name_of(pod: Pod) -> str:
@@ -86,13 +101,12 @@ def told(
     names = list(found)
     one = f"the {noun} {names[0]}" if noun else names[0]
     who = one if len(names) == 1 else f"{len(names)} {noun or 'pod'}s"
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     space, _, name = names[0].partition("/")
     ours = {h.name for h in view.cluster.nodes}
     hosts = tuple(dict.fromkeys(nodes[n] for n in names if nodes.get(n) in ours))
     return Finding(
         re.sub(r"(\w*)\|(\w*)", r"\1" if len(names) == 1 else r"\2", brief).format(who=who),
-        "\n".join([*(f"{n}: {found[n]}".rstrip(": ")[:200] for n in names[:_SHOWN]), *more]),
+        first_of([f"{n}: {found[n]}".rstrip(": ")[:200] for n in names], _SHOWN),
         cause,
         kubectl(view.a_master, remedy.format(space=space, name=name)),
         # A pod may run anywhere: only where all are on known nodes can one of these be the cause.
@@ -100,11 +114,12 @@ def told(
     )
 
 
-def _nodes(pods: tuple[Pod, ...]) -> dict[str, str]:
+def nodes_of(pods: tuple[Pod, ...]) -> dict[str, str]:
+    """Its node, by the name of each pod."""
     return {name_of(p): p.get("spec", {}).get("nodeName", "") for p in pods}
 
 
-@_of_pods
+@of_objects("Pod")
 def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
         name_of(p): f"{restarts} restarts"
@@ -115,27 +130,27 @@ def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
     return told(
         view,
         found,
-        _nodes(pods),
+        nodes_of(pods),
         brief="{who} ends|end again and again",
         cause="its program ends as soon as it is started: its log says why",
         remedy="-n {space} logs {name} --all-containers --previous --tail=20",
     )
 
 
-@_of_pods
+@of_objects("Pod")
 def _images(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {name_of(p): f"{reason}: {message}" for p in pods for reason, message, _ in _waiting(p) if reason in _IMAGE}
     return told(
         view,
         found,
-        _nodes(pods),
+        nodes_of(pods),
         brief="{who} waits|wait for an image that cannot be pulled",
         cause="a wrong name or tag, a registry that is not reached or wants a login",
         remedy="-n {space} describe pod {name}",
     )
 
 
-@_of_pods
+@of_objects("Pod")
 def _pending(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {}
     for pod in pods:
@@ -154,7 +169,7 @@ def _pending(view: View, pods: tuple[Pod, ...]) -> Verdict:
     )
 
 
-@_of_pods
+@of_objects("Pod")
 def _terminating(view: View, pods: tuple[Pod, ...]) -> Verdict:
     found = {
         name_of(p): f"since {text}"
@@ -164,7 +179,7 @@ def _terminating(view: View, pods: tuple[Pod, ...]) -> Verdict:
     return told(
         view,
         found,
-        _nodes(pods),
+        nodes_of(pods),
         brief="{who} should be gone and is|are not",
         cause="its node does not answer, or a finalizer or a volume holds it",
         remedy="-n {space} describe pod {name}",
@@ -178,7 +193,7 @@ def _ready_addresses(endpoints: Mapping[str, Any]) -> list[str]:
 def _dns(view: View, _: str) -> Verdict:
     there = view.api(DNS_ENDPOINTS)
     if there is None:
-        return _NO_API
+        return NO_API
     if not isinstance(there, Absent) and _ready_addresses(there):
         return OK
     return Finding(
@@ -192,7 +207,7 @@ def _dns(view: View, _: str) -> Verdict:
 def _api_endpoints(view: View, _: str) -> Verdict:
     there = view.api(API_ENDPOINTS)
     if there is None or isinstance(there, Absent):
-        return _NO_API
+        return NO_API
     ours = {m.node_address: m.name for m in view.cluster.hosts.masters}
     strangers = sorted(set(_ready_addresses(there)) - set(ours))
     if not strangers:
@@ -205,10 +220,6 @@ def _api_endpoints(view: View, _: str) -> Verdict:
     )
 
 
-def _api(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
-    return lambda cluster: frozenset(probes)
-
-
 _BELOW = ("node.ready", "cri.up", "kubelet.up", "cni.flannel", "dns.cluster", "api.lb", "host.disk")
 
 ENDPOINTS: tuple[Check, ...] = (
@@ -219,7 +230,7 @@ ENDPOINTS: tuple[Check, ...] = (
         _dns,
         "Pods ask for names at the address of the Service kube-dns; its endpoints are the ready pods of CoreDNS.",
         scope="cluster",
-        api=_api(DNS_ENDPOINTS),
+        api=asks_api(DNS_ENDPOINTS),
         depends_on=("dns.cluster", "node.ready", "cni.flannel"),
     ),
     Check(
@@ -230,7 +241,7 @@ ENDPOINTS: tuple[Check, ...] = (
         "The endpoints of default/kubernetes are the API servers that say they live. One that is missing is told by "
         "api.server.",
         scope="cluster",
-        api=_api(API_ENDPOINTS),
+        api=asks_api(API_ENDPOINTS),
         depends_on=("etcd.members",),
     ),
 )
@@ -243,7 +254,7 @@ PODS: tuple[Check, ...] = (
         _images,
         "Containers that wait because their image cannot be pulled, in all namespaces.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -253,7 +264,7 @@ PODS: tuple[Check, ...] = (
         _crashing,
         "Containers in CrashLoopBackOff after three restarts and more, in all namespaces.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=_BELOW,
     ),
     Check(
@@ -263,7 +274,7 @@ PODS: tuple[Check, ...] = (
         _pending,
         "Pods that the scheduler has not given to a node for ten minutes; its own words are the evidence.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("node.ready", "node.cordoned", "node.pressure", "cp.controllers", "cp.leader", "storage.claims"),
     ),
     Check(
@@ -273,7 +284,7 @@ PODS: tuple[Check, ...] = (
         _terminating,
         "Pods whose time to end was over ten minutes ago.",
         scope="cluster",
-        api=_api(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("host.ssh", "node.ready", "cri.up", "kubelet.up"),
     ),
 )

@@ -14,6 +14,7 @@ from mlops_infra.core import (
     ApiObject,
     Command,
     Facts,
+    Probe,
     ReadText,
     Stat,
     Swaps,
@@ -58,8 +59,10 @@ __all__ = [
     "Container",
     "Said",
     "control_plane",
+    "control_plane_of_masters",
     "ingress",
     "kubelet",
+    "kubelet_of_masters",
     "parse_backends",
     "parse_certificates",
     "parse_containers",
@@ -115,6 +118,16 @@ def kubelet(cluster: Cluster) -> Command:
 
 def control_plane(host: Host) -> Command:
     return Command("doctor-control-plane", scripts.control_plane(host), timeout=30)
+
+
+def control_plane_of_masters(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
+    """`Check.needs` of what every master is asked about its part of the control plane."""
+    return frozenset({control_plane(host)}) if cluster.role(host.name) == "master" else frozenset()
+
+
+def kubelet_of_masters(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
+    """`Check.needs` of what the kubelet's script asks on masters alone."""
+    return frozenset({kubelet(cluster)}) if cluster.role(host.name) == "master" else frozenset()
 
 
 Said = Mapping[str, tuple[str, ...]]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from mlops_infra.core import Absent, Probe, UnitFact
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
 from mlops_infra.doctor.hosts import brief_of, changes_of, evidence_of
 from mlops_infra.doctor.probes import (
     CERTIFICATES,
@@ -229,11 +229,6 @@ def _certificate_needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     return frozenset({CERTIFICATES})
 
 
-def _csr_needs(cluster: Cluster) -> frozenset[Probe[Any]]:
-    del cluster
-    return frozenset({OBJECTS})
-
-
 RUNTIME: tuple[Check, ...] = (
     Check(
         "cri.up",
@@ -304,5 +299,5 @@ CSR = Check(
     "Requests of kubelets for serving certificates that nobody approved for 15 minutes: `kubectl logs` and metrics of "
     "those nodes do not work. Look at who asks before you approve by hand.",
     scope="cluster",
-    api=_csr_needs,
+    api=asks_api(OBJECTS),
 )

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, on_host
+from mlops_infra.core import Absent
+from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, on_host
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
 
 __all__ = ["NODE_FACTS"]
 
@@ -116,11 +115,6 @@ def _network(view: View, host: str) -> Verdict:
     return OK
 
 
-def _api(cluster: Cluster) -> frozenset[Probe[Any]]:
-    del cluster
-    return frozenset({LISTED})
-
-
 NODE_FACTS: tuple[Check, ...] = (
     Check(
         "node.network",
@@ -129,7 +123,7 @@ NODE_FACTS: tuple[Check, ...] = (
         _network,
         "The condition NetworkUnavailable, which the pod network takes away when it has made its routes.",
         roles=NODES,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("node.ready",),
         needs_answer=False,
     ),
@@ -140,7 +134,7 @@ NODE_FACTS: tuple[Check, ...] = (
         _address,
         "API servers reach the kubelet, and Flannel its peers, at the node's internal address.",
         roles=NODES,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("node.ready",),
         needs_answer=False,
     ),
@@ -151,7 +145,7 @@ NODE_FACTS: tuple[Check, ...] = (
         _skew,
         "A kubelet may be up to three minors older than the API servers, and never newer.",
         roles=NODES,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("host.packages",),
         needs_answer=False,
     ),
@@ -162,7 +156,7 @@ NODE_FACTS: tuple[Check, ...] = (
         _runtime,
         "Ubuntu 24.04 needs 1.7.16 (AppArmor stopped containers from being ended before), Kubernetes 1.36 needs 2.",
         roles=NODES,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("host.packages",),
         needs_answer=False,
     ),

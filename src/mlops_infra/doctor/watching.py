@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from mlops_infra.core import Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict
-from mlops_infra.doctor.probes import kubelet, said
+from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, first_of
+from mlops_infra.doctor.probes import kubelet, kubelet_of_masters, said
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
 from mlops_infra.phases.host_exporters import is_wanted
 
 __all__ = ["TARGETS", "WATCHING_ADVICE"]
@@ -43,10 +39,9 @@ def _targets(view: View, _: str) -> Verdict:
     if not down:
         return OK
     names = sorted(f"{one.get('job', '?')} at {one.get('instance', '?')}" for one in down)
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return Finding(
         f"Prometheus has not reached {names[0] if len(names) == 1 else f'{len(names)} targets'} for ten minutes",
-        "\n".join([*names[:_SHOWN], *more]),
+        first_of(names, _SHOWN),
         "what should tell its metrics is down, listens elsewhere, or a firewall is between: its alerts cannot fire",
         "mlops-infra monitoring status",
     )
@@ -97,10 +92,6 @@ def _deprecated(view: View, _: str) -> Verdict:
     )
 
 
-def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({kubelet(cluster)}) if cluster.role(host.name) == "master" else frozenset()
-
-
 TARGETS = Check(
     "monitoring.targets",
     "Does Prometheus reach what it should watch?",
@@ -108,7 +99,7 @@ TARGETS = Check(
     _targets,
     "Asks Prometheus for targets that it has not reached for ten minutes.",
     scope="cluster",
-    needs=_needs,
+    needs=kubelet_of_masters,
     depends_on=("monitoring.prometheus", "node.ready", "kubelet.up", "cp.controllers", "net.ways", "host.units"),
 )
 
@@ -139,7 +130,7 @@ WATCHING_ADVICE: tuple[Check, ...] = (
         "From the API servers' own count, which Prometheus keeps: to be looked at before an upgrade. Without "
         "monitoring it is not asked, because the count comes with megabytes of others.",
         scope="cluster",
-        needs=_needs,
+        needs=kubelet_of_masters,
         advice=True,
     ),
 )

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_infra.core import Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.check import (
+    NODES,
+    OK,
+    Check,
+    Finding,
+    Severity,
+    Skipped,
+    Verdict,
+    asks_api,
+    first_of,
+    kubectl,
+    on_host,
+)
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.probes import SYSTEM, kubelet, said
 from mlops_infra.doctor.view import View
@@ -66,8 +78,7 @@ def _grouped(ways: list[_Way]) -> Iterator[tuple[str, list[_Way]]]:
 
 
 def _evidence(ways: list[_Way]) -> str:
-    lines = [f"{w.by} → {w.to} port {w.port}: {w.how}" for w in ways]
-    return "\n".join(lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else []))
+    return first_of([f"{w.by} → {w.to} port {w.port}: {w.how}" for w in ways], 8)
 
 
 def _hosts_of(host: str, ways: list[_Way]) -> tuple[str, ...]:
@@ -219,11 +230,6 @@ def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     return frozenset({SYSTEM, kubelet(cluster)}) if cluster.role(host.name) in NODES else frozenset()
 
 
-def _api(cluster: Cluster) -> frozenset[Probe[Any]]:
-    del cluster
-    return frozenset({LISTED})
-
-
 WAYS = Check(
     "net.ways",
     "Do nodes reach one another where they must?",
@@ -245,7 +251,7 @@ TUNNELS: tuple[Check, ...] = (
         _pod_cidr,
         "The controller manager gives each node a part of `network.pod_cidr`; without one Flannel does not start.",
         roles=NODES,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("cp.controllers",),
         needs_answer=False,
     ),
@@ -257,7 +263,7 @@ TUNNELS: tuple[Check, ...] = (
         "cni0 outlives a reset. With the network of an earlier cluster, new pods of the node fail to start.",
         roles=NODES,
         needs=_needs,
-        api=_api,
+        api=asks_api(LISTED),
         depends_on=("cni.podcidr",),
     ),
     Check(

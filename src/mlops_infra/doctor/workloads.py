@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from mlops_infra.core import Absent, Probe
-from mlops_infra.doctor.check import NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl
-from mlops_infra.doctor.pods import age, name_of, pods_of, told
+from mlops_infra.core import Absent
+from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl
+from mlops_infra.doctor.pods import Item, age, name_of, nodes_of, of_objects, pods_of, told
 from mlops_infra.doctor.probes import NODES as LISTED
 from mlops_infra.doctor.probes import OBJECTS
 from mlops_infra.doctor.view import View
-from mlops_infra.model.cluster import Cluster
 
 __all__ = ["CLAIMS", "WORKLOADS", "WORKLOADS_ADVICE"]
-
-Item = Mapping[str, Any]
 
 _RECENT = timedelta(hours=1)
 _UNBOUND = timedelta(minutes=10)
@@ -29,7 +26,6 @@ _ACCESS = "mlops-infra-access"
 """The label of what `access grant` made."""
 _PUBLIC = {"system:public-info-viewer"}
 """What everybody may read on every cluster: versions and health."""
-_NO_API = Skipped("no API to ask")
 
 
 def _quantity(text: object) -> Decimal:
@@ -44,10 +40,8 @@ def _quantity(text: object) -> Decimal:
         return Decimal(0)
 
 
-def _out_of_memory(view: View, _: str) -> Verdict:
-    pods = pods_of(view)
-    if pods is None:
-        return _NO_API
+@of_objects("Pod")
+def _out_of_memory(view: View, pods: tuple[Item, ...]) -> Verdict:
     found = {
         name_of(p): f"{container.get('name')} at {ended.get('finishedAt')}"
         for p in pods
@@ -60,17 +54,15 @@ def _out_of_memory(view: View, _: str) -> Verdict:
     return told(
         view,
         found,
-        {name_of(p): p.get("spec", {}).get("nodeName", "") for p in pods},
+        nodes_of(pods),
         brief="{who} was|were ended for want of memory within the last hour",
         cause="it needs more than its limit (`resources.limits.memory`), or the node has none left",
         remedy="-n {space} describe pod {name}",
     )
 
 
-def _evicted(view: View, _: str) -> Verdict:
-    pods = pods_of(view)
-    if pods is None:
-        return _NO_API
+@of_objects("Pod")
+def _evicted(view: View, pods: tuple[Item, ...]) -> Verdict:
     found = {
         name_of(p): str(p.get("status", {}).get("message", ""))
         for p in pods
@@ -86,10 +78,8 @@ def _evicted(view: View, _: str) -> Verdict:
     )
 
 
-def _blocked(view: View, _: str) -> Verdict:
-    budgets = view.objects(OBJECTS, "PodDisruptionBudget")
-    if budgets is None:
-        return _NO_API
+@of_objects("PodDisruptionBudget")
+def _blocked(view: View, budgets: tuple[Item, ...]) -> Verdict:
     found = {}
     for budget in budgets:
         status = budget.get("status", {})
@@ -115,7 +105,7 @@ def _blocked(view: View, _: str) -> Verdict:
 def _claims(view: View, _: str) -> Verdict:
     claims, pods = view.objects(OBJECTS, "PersistentVolumeClaim"), pods_of(view)
     if claims is None or pods is None:
-        return _NO_API
+        return NO_API
     # A class may wait for the first pod: a claim that nobody uses is no trouble.
     used = {
         f"{p.get('metadata', {}).get('namespace', '')}/{(v.get('persistentVolumeClaim') or {}).get('claimName')}"
@@ -148,10 +138,8 @@ def _claims(view: View, _: str) -> Verdict:
     )
 
 
-def _released(view: View, _: str) -> Verdict:
-    volumes = view.objects(OBJECTS, "PersistentVolume")
-    if volumes is None:
-        return _NO_API
+@of_objects("PersistentVolume")
+def _released(view: View, volumes: tuple[Item, ...]) -> Verdict:
     left = [v["metadata"]["name"] for v in volumes if v.get("status", {}).get("phase") in ("Released", "Failed")]
     if not left:
         return OK
@@ -177,7 +165,7 @@ def _spare(view: View, _: str) -> Verdict:
     nodes, pods = view.api(LISTED), pods_of(view)
     workers = {w.name for w in view.cluster.hosts.workers}
     if nodes is None or isinstance(nodes, Absent) or pods is None or len(workers) < 2:
-        return _NO_API if nodes is None or pods is None else Skipped("with fewer than two workers nothing can move")
+        return NO_API if nodes is None or pods is None else Skipped("with fewer than two workers nothing can move")
     short = []
     for resource, shown in (("cpu", _cores), ("memory", _gib)):
         room = {
@@ -216,10 +204,8 @@ def _gib(number: Decimal) -> str:
     return f"{number / 2**30:.1f} GiB"
 
 
-def _anonymous(view: View, _: str) -> Verdict:
-    bindings = view.objects(OBJECTS, "ClusterRoleBinding")
-    if bindings is None:
-        return _NO_API
+@of_objects("ClusterRoleBinding")
+def _anonymous(view: View, bindings: tuple[Item, ...]) -> Verdict:
     open_ = {
         b["metadata"]["name"]: str(b.get("roleRef", {}).get("name", ""))
         for b in bindings
@@ -238,10 +224,8 @@ def _anonymous(view: View, _: str) -> Verdict:
     )
 
 
-def _admins(view: View, _: str) -> Verdict:
-    bindings = view.objects(OBJECTS, "ClusterRoleBinding")
-    if bindings is None:
-        return _NO_API
+@of_objects("ClusterRoleBinding")
+def _admins(view: View, bindings: tuple[Item, ...]) -> Verdict:
     found = {
         b["metadata"]["name"]: ", ".join(f"{s.get('kind')} {s.get('name')}" for s in b.get("subjects") or ())
         for b in bindings
@@ -280,11 +264,7 @@ def _devices(view: View, host: str) -> Verdict:
             "the device's plugin holds them for broken, or does not run",
             kubectl(view.a_master, f"describe node {host}"),
         )
-    return _NO_API
-
-
-def _asks(*probes: Probe[Any]) -> Callable[[Cluster], frozenset[Probe[Any]]]:
-    return lambda cluster: frozenset(probes)
+    return NO_API
 
 
 CLAIMS = Check(
@@ -294,7 +274,7 @@ CLAIMS = Check(
     _claims,
     "Claims that have been pending for ten minutes and that a pod names. One that nobody uses may rightly wait.",
     scope="cluster",
-    api=_asks(OBJECTS),
+    api=asks_api(OBJECTS),
     depends_on=("storage.provisioner", "node.ready", "api.lb"),
 )
 
@@ -307,7 +287,7 @@ WORKLOADS: tuple[Check, ...] = (
         "Containers that the kernel ended for want of memory within the last hour. Services of the machine itself that "
         "ended so are failed units: host.units.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("host.memory", "node.pressure"),
     ),
     Check(
@@ -317,7 +297,7 @@ WORKLOADS: tuple[Check, ...] = (
         _blocked,
         "Disruption budgets that let no pod go although all are healthy: a drain, and so an upgrade, waits for ever.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         depends_on=("node.ready", "pods.pending", "pods.crash"),
     ),
     Check(
@@ -327,7 +307,7 @@ WORKLOADS: tuple[Check, ...] = (
         _anonymous,
         "Cluster roles bound to system:anonymous or system:unauthenticated, but for what tells versions and health.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
     ),
     Check(
         "node.devices",
@@ -336,7 +316,7 @@ WORKLOADS: tuple[Check, ...] = (
         _devices,
         "GPUs and other devices of a vendor, such as nvidia.com/gpu: what the node has and what it gives to pods.",
         roles=NODES,
-        api=_asks(LISTED),
+        api=asks_api(LISTED),
         depends_on=("node.ready",),
         needs_answer=False,
     ),
@@ -350,7 +330,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         _evicted,
         "Pods that a kubelet put out stay listed until somebody deletes them; they tell that a node ran short.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         advice=True,
     ),
     Check(
@@ -360,7 +340,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         _released,
         "Volumes that nobody can claim any more, with their data.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         advice=True,
     ),
     Check(
@@ -371,7 +351,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         "Adds up what pods on workers ask for, those of DaemonSets left out, and compares it with what workers have "
         "without the largest of them.",
         scope="cluster",
-        api=_asks(OBJECTS, LISTED),
+        api=asks_api(OBJECTS, LISTED),
         advice=True,
     ),
     Check(
@@ -381,7 +361,7 @@ WORKLOADS_ADVICE: tuple[Check, ...] = (
         _admins,
         "Bindings to cluster-admin besides those of kubeadm and of `mlops-infra access`.",
         scope="cluster",
-        api=_asks(OBJECTS),
+        api=asks_api(OBJECTS),
         advice=True,
     ),
 )

@@ -9,11 +9,12 @@ from mlops_infra.core import MASK, SHAPES
 __all__ = ["redact"]
 
 _HEADER = re.compile(r"(?i)(authorization:\s*)(?:(?:bearer|basic)\s+)?\S+")
+# Neither reads what may stand before the name or the scheme: from each of many words in a row it would read to the end.
 _NAMED = re.compile(
-    r"(?i)\b((?:[a-z0-9]+[-_])*(?:password|passwd|passphrase|token|client-key-data|secret[-_]access[-_]key))"
-    r"(\"?\s*[:=]\s*\"?)[^\s\",]+"
+    r"(?i)(?<![^\W_])((?:password|passwd|passphrase|token|client-key-data|secret[-_]access[-_]key)"
+    r"\"?\s*[:=]\s*\"?)[^\s\",]+"
 )
-_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]+:)[^\s/@]+@")
+_IN_URL = re.compile(r"((?<=[a-z0-9+.-])://[^\s/:@]+:)[^\s/@]+@")
 _HEX64 = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])")
 _DIGEST = re.compile(r"sha-?256\S*\s*(?:sum|is|wanted)?[ :=]*$|wanted $", re.IGNORECASE)
 
@@ -23,7 +24,7 @@ def redact(text: str) -> str:
     for pattern in SHAPES:
         text = pattern.sub(MASK, text)
     text = _HEADER.sub(rf"\g<1>{MASK}", text)
-    text = _NAMED.sub(rf"\g<1>\g<2>{MASK}", text)
+    text = _NAMED.sub(rf"\g<1>{MASK}", text)
     text = _IN_URL.sub(rf"\g<1>{MASK}@", text)
     return _HEX64.sub(_unless_digest, text)
 

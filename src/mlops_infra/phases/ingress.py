@@ -12,7 +12,7 @@ from typing import Any
 from mlops_infra.core import Phase, Resource
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases import ingress_nginx, ingress_traefik
-from mlops_infra.phases.addons import addon_phase
+from mlops_infra.phases.addons import addon_phase, installed
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.ingress_entrance import NAMESPACE, entrance, home
 from mlops_infra.phases.ingress_nginx import CONTROLLER, SECRET, WEBHOOK, WEBHOOK_SERVICE
@@ -37,10 +37,11 @@ def ingress_phase(cluster: Cluster, context: PhaseContext) -> Phase:
 def _nginx(cluster: Cluster, context: PhaseContext) -> tuple[Resource, ...]:
     """Traefik goes when all of this serves."""
     made = ingress_nginx.objects(context.manifest("ingress_nginx"), cluster)
+    declared, ready = installed("NGINX ingress controller", made, inventory=NAME)
     return (
-        ApiObjects("NGINX ingress controller", made, inventory=NAME),
+        declared,
         _certificate(),
-        ApiReady("NGINX ingress controller", tuple(o for o in made if o["kind"] == "Deployment")),
+        ready,
         ApiObjects("Traefik", (), inventory=TRAEFIK, parting=_PARTING.format("ingress-nginx")),
     )
 
