@@ -162,7 +162,8 @@ def _mtu(view: View, host: str) -> Verdict:
 
 def _pod_network(view: View, host: str) -> tuple[bool, str]:
     """Whether the API knows the node, and the node's part of the pod network; empty where it has none."""
-    for node in view.api(LISTED) or ():
+    nodes = view.api(LISTED)
+    for node in nodes if isinstance(nodes, tuple) else ():
         if node.get("metadata", {}).get("name") == host:
             return True, str(node.get("spec", {}).get("podCIDR") or "")
     return False, ""

@@ -242,6 +242,11 @@ class TestWays:
         assert [f.check for f in sick.only.follows] == ["dns.answer"]
 
 
+    def test_an_api_that_knows_no_nodes_leaves_their_networks_unjudged(self, sick: Platform) -> None:
+        sick.api[p.NODES] = ABSENT
+        assert "cni.podcidr" in {s.check for s in sick.diagnosis().skipped}
+
+
 class TestMasters:
     def test_a_name_that_only_the_file_wants_is_a_warning(self) -> None:
         more = Platform(cluster=cluster_of(kubeadm={"cert_sans": ["k8s.example.org"]}))
