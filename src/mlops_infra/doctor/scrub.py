@@ -51,7 +51,7 @@ _HEX64 = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])")
 _PUBLIC_HEX = re.compile(r"(?i)(?:sha-?256|container|sandbox|\bid)\S*?[\"'\\ :=/-]*$")
 _SPOKEN = re.compile(r"(?i)\b(password|passphrase|secret|token)( +)(?=\S*\d)(?=\S*[a-z])[^\s\"',;]{8,}")
 """As people write it in a log: a word after it that has letters and digits in it."""
-_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@\"']+@", re.IGNORECASE)
+_IN_URL = re.compile(r"((?<=[a-z0-9+.-])://)[^\s/@\"']+@", re.IGNORECASE)
 _HAPROXY = (
     re.compile(r"(?im)^(\s*stats\s+auth\s+)\S.*$"),
     re.compile(r"(?im)^(\s*user\s+\S+\s+(?:insecure-)?password\s+)\S+"),
