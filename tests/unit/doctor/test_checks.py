@@ -243,6 +243,7 @@ CASES: list[Case] = [
     ("host.memory", "w1", lambda s: s.say("w1", p.MACHINE, "memory", "1000000 9000"), "ps -eo"),
     ("host.conntrack", "w1", lambda s: s.say("w1", p.MACHINE, "conntrack", "800 1000"), "nf_conntrack_max=2000"),
     ("host.dpkg", "w1", lambda s: s.say("w1", p.MACHINE, "dpkg", "/var/lib/dpkg/updates/0001"), "dpkg --configure -a"),
+    ("host.dpkg", "w1", lambda s: s.say("w1", p.MACHINE, "half", "tzdata"), "dpkg --configure -a"),
     ("host.resolver", "w1", lambda s: s.say("w1", p.MACHINE, "stub", "127.0.0.53"), "resolv.conf"),
     ("host.unique", "", lambda s: system(s, "w2", machine_id="id4"), "systemd-machine-id-setup"),
     ("pki.keys", "m2", lambda s: s.of_master("m2", "open", "/etc/kubernetes/pki/ca.key"), "chmod 600 /etc/kubernetes"),
