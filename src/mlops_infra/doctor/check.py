@@ -76,7 +76,8 @@ class Finding:
     """What is wrong, how that shows, why it usually is so, and the exact command that mends it.
 
     `hosts`: the machines it is about, where the check is about the platform; what is wrong with one of them may be its
-    cause. `severity`: where it differs from the check's.
+    cause. `severity`: where it differs from the check's. `stands_alone`: somebody made it so, and no other trouble
+    could have: it is told beside the others, never below one.
     """
 
     brief: str
@@ -85,6 +86,7 @@ class Finding:
     remedy: str = ""
     hosts: tuple[str, ...] = ()
     severity: Severity | None = None
+    stands_alone: bool = False
 
 
 Verdict = Ok | Skipped | Finding | tuple[Finding, ...]

@@ -164,8 +164,10 @@ def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed]) -
     """The first finding, in the order of the catalogue, that explains this one.
 
     Dependencies of dependencies count: a host that is silent could not be asked the question in between. What only
-    warns is no cause of what is broken.
+    warns is no cause of what is broken, and what was deleted or scaled to 0 follows from nothing.
     """
+    if one.finding.stands_alone:
+        return None
     behind = closure(table, table[one.check].depends_on)
     for number, other in enumerate(found):
         if (

@@ -98,6 +98,7 @@ def _orphans(view: View, _: str) -> Verdict:
         "",
         "its host was taken out of the file and not out of the cluster, or was renamed",
         kubectl(view.a_master, f"delete node {' '.join(orphans)}"),
+        stands_alone=True,
     )
 
 

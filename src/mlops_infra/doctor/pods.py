@@ -90,6 +90,7 @@ def told(
     cause: str,
     remedy: str,
     noun: str = "",
+    stands_alone: bool = False,
 ) -> Verdict:
     """One finding for all pods of a kind: their number, and the first of them.
 
@@ -111,6 +112,7 @@ def told(
         kubectl(view.a_master, remedy.format(space=space, name=name)),
         # A pod may run anywhere: only where all are on known nodes can one of these be the cause.
         hosts=hosts if hosts and all(nodes.get(n) in ours for n in names) else (),
+        stands_alone=stands_alone,
     )
 
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sick import ABSENT, RESTARTING, STOPPED, Platform, cluster_of, daemon, deployment, node
+from sick import (
+    ABSENT,
+    RESTARTING,
+    STOPPED,
+    Platform,
+    cluster_of,
+    daemon,
+    deployment,
+    ingress_service,
+    node,
+)
 
 from mlops_infra.app.doctor import chosen_checks, diagnosis_shape, explained, questions_of
 from mlops_infra.core import API, UNKNOWN, Phase, Step
@@ -76,6 +87,31 @@ class TestFolding:
         sick.drift(API, "api:MetalLB")
         assert sick.only.check == "metallb.speaker"
         assert [f.check for f in sick.only.follows] == ["plan.drift"]
+
+    @pytest.mark.parametrize(
+        ("check", "made_by_hand"),
+        [
+            ("metallb.speaker", lambda s: s.api.update({p.METALLB_SPEAKER: ABSENT})),
+            ("dns.cluster", lambda s: s.api.update({p.COREDNS: deployment(0, 0)})),
+            ("ingress.nodeports", lambda s: s.api.update({p.OBJECTS: (ingress_service(http=31999),)})),
+            (
+                "ingress.proxyproto",
+                lambda s: s.api.update({p.INGRESS_CONFIG: {"data": {"use-proxy-protocol": "true"}}}),
+            ),
+            ("node.orphan", lambda s: s.api.update({p.NODES: (*s.api[p.NODES], node("old"))})),
+        ],
+    )
+    def test_what_somebody_did_in_the_cluster_is_told_beside_a_lost_host(
+        self, sick: Platform, check: str, made_by_hand: Callable[[Platform], None]
+    ) -> None:
+        sick.lose("w1")
+        made_by_hand(sick)
+        assert set(sick.said) == {("host.ssh", "w1"), (check, "")}
+
+    def test_a_part_that_is_short_of_pods_follows_from_a_lost_host(self, sick: Platform) -> None:
+        sick.lose("w1")
+        sick.api[p.COREDNS] = deployment(1)
+        assert sick.said == [("host.ssh", "w1")]
 
     def test_a_warning_is_never_the_cause_of_what_is_broken(self, sick: Platform) -> None:
         sick.say("m2", p.MACHINE, "disk", "/dev/sda 1000000 900000 100000 90% /")
