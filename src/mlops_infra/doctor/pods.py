@@ -30,6 +30,7 @@ DNS_ENDPOINTS = ApiObject("v1", "Endpoints", "kube-dns", "kube-system")
 API_ENDPOINTS = ApiObject("v1", "Endpoints", "kubernetes", "default")
 
 _PENDING, _TERMINATING = timedelta(minutes=10), timedelta(minutes=10)
+_BACK_OFF = "CrashLoopBackOff"
 _CRASHES = 3
 """Restarts from which CrashLoopBackOff is told: a pod that waits for another one at its start gets by with fewer."""
 _IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
@@ -73,12 +74,19 @@ def age(view: View, text: str) -> timedelta:
 
 
 def _waiting(pod: Pod) -> Iterator[tuple[str, str, int]]:
-    """Reason, message and restarts of each container that waits for its next start."""
+    """Reason, message and restarts of each container that waits for its next start.
+
+    One that has just ended with an error, and is started again, counts as one that waits already.
+    """
     status = pod.get("status", {})
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        waiting = (container.get("state") or {}).get("waiting") or {}
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
+        restarts = int(container.get("restartCount", 0))
         if reason := waiting.get("reason"):
-            yield str(reason), str(waiting.get("message", "")), int(container.get("restartCount", 0))
+            yield str(reason), str(waiting.get("message", "")), restarts
+        elif (state.get("terminated") or {}).get("exitCode") and status.get("phase") == "Running":
+            yield _BACK_OFF, "", restarts
 
 
 def told(
@@ -127,7 +135,7 @@ def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
         name_of(p): f"{restarts} restarts"
         for p in pods
         for reason, _, restarts in _waiting(p)
-        if reason == "CrashLoopBackOff" and restarts >= _CRASHES
+        if reason == _BACK_OFF and restarts >= _CRASHES
     }
     return told(
         view,

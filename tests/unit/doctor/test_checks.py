@@ -257,6 +257,7 @@ CASES: list[Case] = [
     ("kubelet.skew", "w1", lambda s: versions(s, "w1", kubeletVersion="v1.20.0"), UP_W1),
     ("cri.version", "w1", lambda s: versions(s, "w1", containerRuntimeVersion="containerd://1.7.12"), UP_W1),
     ("pods.crash", "", lambda s: runs(s, waiting="CrashLoopBackOff", restarts=9), "-n shop logs bad"),
+    ("pods.crash", "", lambda s: runs(s, ended=1, restarts=9), "-n shop logs bad"),
     ("pods.image", "", lambda s: runs(s, waiting="ImagePullBackOff"), "-n shop describe pod bad"),
     ("pods.pending", "", lambda s: runs(s, phase="Pending", node=""), "-n shop describe pod bad"),
     ("pods.terminating", "", lambda s: runs(s, deleted=30), "-n shop describe pod bad"),
@@ -456,6 +457,8 @@ class TestTheOtherWay:
         "well",
         [
             lambda s: runs(s, waiting="CrashLoopBackOff", restarts=2),
+            lambda s: runs(s, ended=0, restarts=9),
+            lambda s: runs(s, ended=1, restarts=9, phase="Failed"),
             lambda s: runs(s, waiting="ContainerCreating"),
             lambda s: runs(s, minutes=5, phase="Pending", node=""),
             lambda s: runs(s, phase="Pending", node="w1"),
