@@ -179,5 +179,6 @@ INGRESS_BACKENDS = Check(
         # A node port leads to the controller's pods, which may be on other nodes.
         "net.vxlan",
         "ingress.nodeports",
+        "ingress.proxyproto",
     ),
 )

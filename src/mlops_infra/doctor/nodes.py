@@ -116,7 +116,17 @@ NODE: tuple[Check, ...] = (
         "count as Ready while other checks know better.",
         roles=NODES,
         api=_api,
-        depends_on=("host.disk", "cri.up", "cri.config", "kubelet.config", "kubelet.up", "kubelet.cert", "api.lb"),
+        depends_on=(
+            "host.disk",
+            "cri.up",
+            "cri.config",
+            "kubelet.config",
+            "kubelet.up",
+            "kubelet.cert",
+            # A master's kubelet speaks to the API server beside it.
+            "api.server",
+            "api.lb",
+        ),
         claims=("^nodes:ready$",),
         needs_answer=False,
     ),

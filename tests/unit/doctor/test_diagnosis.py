@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 from sick import (
     ABSENT,
+    MASTER_PODS,
     RESTARTING,
     STOPPED,
     Platform,
     cluster_of,
+    containers,
     daemon,
     deployment,
+    flags,
     ingress_service,
     node,
 )
 
 from mlops_infra.app.doctor import chosen_checks, diagnosis_shape, explained, questions_of
-from mlops_infra.core import API, UNKNOWN, Phase, Step
+from mlops_infra.core import API, UNKNOWN, CommandFact, Phase, Step
 from mlops_infra.doctor import probes as p
 from mlops_infra.doctor import scripts
 from mlops_infra.doctor.catalogue import CHECKS
@@ -107,6 +110,31 @@ class TestFolding:
         sick.lose("w1")
         made_by_hand(sick)
         assert set(sick.said) == {("host.ssh", "w1"), (check, "")}
+
+    def test_flags_that_keep_a_server_down_are_its_cause_and_others_are_not(self, sick: Platform) -> None:
+        sick.of_master("m2", "flag", *flags("m2", profiling="perhaps"))
+        assert (sick.only.check, sick.only.severity) == ("cp.flags", Severity.WARNING)
+        sick.of_master("m2", "own", "connect:errno=111")
+        sick.api[p.NODES] = tuple(node(n, "Unknown" if n == "m2" else "True") for n in ("m1", "m2", "m3", "w1", "w2"))
+        assert (sick.only.check, sick.only.severity) == ("cp.flags", Severity.ERROR)
+        assert {f.check for f in sick.only.follows} == {"api.server", "node.ready"}
+        sick.of_master("m1", "own", "connect:errno=111")
+        assert set(sick.said) == {("cp.flags", ""), ("api.server", "m1")}
+
+    def test_a_controller_that_does_not_come_up_with_its_flags_too(self, sick: Platform) -> None:
+        lines = [line for line in flags("m2") if "scheduler" not in line]
+        sick.of_master("m2", "flag", *lines, "kube-scheduler.yaml:- --leader-elect=perhaps")
+        running = tuple(c for c in MASTER_PODS if "scheduler" not in c)
+        sick.facts["m2"][p.CONTAINERS] = CommandFact(0, containers(*running))
+        assert sick.only.check == "cp.flags"
+        assert [f.check for f in sick.only.follows] == ["cp.controllers"]
+
+    def test_a_balancer_that_does_not_speak_as_the_controller_does_is_one_finding(self, sick: Platform) -> None:
+        sick.api[p.INGRESS_CONFIG] = {"data": {"use-proxy-protocol": "true"}}
+        rows = sick.facts["lb1"][p.BACKENDS].stdout.replace(",UP,L4OK", ",DOWN,SOCKERR")
+        sick.facts["lb1"][p.BACKENDS] = CommandFact(0, rows)
+        assert sick.only.check == "ingress.proxyproto"
+        assert [f.check for f in sick.only.follows] == ["lb.ingress"]
 
     def test_a_part_that_is_short_of_pods_follows_from_a_lost_host(self, sick: Platform) -> None:
         sick.lose("w1")
