@@ -9,6 +9,7 @@ from mlops_infra.core import closure_of
 from mlops_infra.doctor.check import Check, Finding, Ok, Severity, Skipped, Verdict, named
 from mlops_infra.doctor.view import View
 from mlops_infra.errors import ExitCode
+from mlops_infra.model.cluster import Cluster
 
 __all__ = ["Diagnosed", "Diagnosis", "Unasked", "closure", "diagnose", "wanted_checks"]
 
@@ -106,7 +107,7 @@ def diagnose(checks: Iterable[Check], view: View, wanted: frozenset[str] | None 
     advice = [d for d in raw if table[d.check].advice]
     found = [d for d in raw if not table[d.check].advice and _is_meant(d, view)]
     return Diagnosis(
-        tuple(_ordered(table, view, _folded(table, found), wanted)),
+        tuple(_ordered(table, view, _folded(table, found, view.cluster), wanted)),
         tuple(advice),
         tuple(skipped),
         asked,
@@ -143,9 +144,9 @@ def _is_meant(found: Diagnosed, view: View) -> bool:
     return not view.limit or not about or any(host in view.limit for host in about)
 
 
-def _folded(table: Mapping[str, Check], found: list[Diagnosed]) -> list[Diagnosed]:
+def _folded(table: Mapping[str, Check], found: list[Diagnosed], cluster: Cluster) -> list[Diagnosed]:
     """Roots, each with all that follows from it."""
-    causes = [_cause(table, one, found) for one in found]
+    causes = [_cause(table, one, found, cluster) for one in found]
     follows: list[list[Diagnosed]] = [[] for _ in found]
     for number, one in enumerate(found):
         root = number
@@ -160,7 +161,7 @@ def _folded(table: Mapping[str, Check], found: list[Diagnosed]) -> list[Diagnose
     ]
 
 
-def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed]) -> int | None:
+def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed], cluster: Cluster) -> int | None:
     """The first finding, in the order of the catalogue, that explains this one.
 
     Dependencies of dependencies count: a host that is silent could not be asked the question in between. What only
@@ -168,10 +169,9 @@ def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed]) -
     """
     if one.finding.stands_alone:
         return None
-    behind = closure(table, table[one.check].depends_on)
     for number, other in enumerate(found):
         if (
-            other.check in behind
+            other.check in _behind(table, one, other, cluster)
             and _touches(one, other)
             and not (other.severity is Severity.WARNING and one.severity is not Severity.WARNING)
         ):
@@ -179,10 +179,31 @@ def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed]) -
     return None
 
 
+def _behind(table: Mapping[str, Check], one: Diagnosed, other: Diagnosed, cluster: Cluster) -> frozenset[str]:
+    """What may explain a finding.
+
+    One about the platform is explained by a machine only along checks that its role has to do with: the containerd of a
+    worker does not explain an API server.
+    """
+    roles = {cluster.role(host) for host in _about(other)}
+    start = table[one.check].depends_on
+    if _about(one) or not roles:
+        return closure(table, start)
+
+    def onwards(check: str) -> tuple[str, ...]:
+        return table[check].depends_on if roles & table[check].roles else ()
+
+    return frozenset(closure_of(start, onwards)) if roles & table[one.check].roles else frozenset()
+
+
+def _about(found: Diagnosed) -> set[str]:
+    """Empty where it is about the platform as a whole."""
+    return {found.host} if found.host else set(found.finding.hosts)
+
+
 def _touches(one: Diagnosed, other: Diagnosed) -> bool:
     """Whether both are about the same machine, or one of them about the platform as a whole."""
-    mine = {one.host} if one.host else set(one.finding.hosts)
-    theirs = {other.host} if other.host else set(other.finding.hosts)
+    mine, theirs = _about(one), _about(other)
     return not mine or not theirs or bool(mine & theirs)
 
 

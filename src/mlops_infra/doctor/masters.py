@@ -257,6 +257,7 @@ LEADERS = Check(
     "Of each only one works, and renews its lease every two seconds. A lease that was not renewed for a minute has "
     "nobody behind it.",
     scope="cluster",
+    roles=MASTER,
     needs=_system,
     api=asks_api(*LEASES),
     depends_on=("host.time", "cp.manifest", "cert.expiry", "etcd.quorum", "api.server", "api.lb", "cp.controllers"),

@@ -251,6 +251,7 @@ ENDPOINTS: tuple[Check, ...] = (
         "The endpoints of default/kubernetes are the API servers that say they live. One that is missing is told by "
         "api.server.",
         scope="cluster",
+        roles=frozenset({"master"}),
         api=asks_api(API_ENDPOINTS),
         depends_on=("etcd.members",),
     ),

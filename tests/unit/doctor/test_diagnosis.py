@@ -29,7 +29,7 @@ from mlops_infra.doctor import scripts
 from mlops_infra.doctor.catalogue import CHECKS
 from mlops_infra.doctor.check import Severity, kubectl, named, on_host
 from mlops_infra.doctor.diagnosis import diagnose
-from mlops_infra.doctor.outside import Target, ask, targets
+from mlops_infra.doctor.outside import Answered, Target, ask, targets
 from mlops_infra.doctor.view import Local
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.run import Engine, Settings
@@ -62,6 +62,17 @@ class TestFolding:
         assert (sick.only.check, sick.only.host) == ("cri.up", "m2")
         follows = {f.check for f in sick.only.follows}
         assert follows >= {"kubelet.up", "etcd.member", "etcd.quorum", "api.server", "lb.backends", "node.ready"}
+
+    def test_a_workers_containerd_does_not_explain_an_api_that_the_balancer_does_not_reach(
+        self, sick: Platform
+    ) -> None:
+        sick.facts["w1"][p.CONTAINERD] = STOPPED
+        sick.facts["lb1"][p.HAPROXY] = STOPPED
+        for host in ("m1", "m2", "m3", "w1", "w2"):
+            sick.of_kubelet(host, "endpoint", "connect:errno=111")
+        sick.outside = (Answered(Target("api", "lb1", "10.0.0.20", 6443), None, "refused"),)
+        assert sick.said == [("lb.haproxy", "lb1"), ("cri.up", "w1")]
+        assert [f.check for f in sick.findings[0].follows] == ["api.lb"]
 
     def test_two_dead_hosts_are_two_findings(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")
