@@ -87,7 +87,7 @@ def _space(key: str, what: str, unit: Callable[[int], str]) -> Callable[[View, s
         worst = min(found)
         return Finding(
             worst[1],
-            "\n".join(text for _, text in sorted(found)) if len(found) > 1 else "",
+            "\n".join(text for _, text in sorted(found)),
             "logs, images nobody uses, or data that outgrew the disk; etcd stops when it cannot write, and the kubelet "
             "evicts pods",
             on_host(host, "journalctl -q --vacuum-size=200M; apt-get clean; crictl rmi --prune; df -h / /var/lib"),

@@ -56,6 +56,10 @@ def dead_containerd(sick: Platform, host: str) -> None:
     sick.api[p.FLANNEL] = sick.api[p.KUBE_PROXY] = daemon(4)
 
 
+def shown(sick: Platform) -> list[str]:
+    return diagnosis_text(sick.diagnosis(), Style()).splitlines()
+
+
 class TestFolding:
     def test_one_dead_containerd_is_one_finding(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")
@@ -360,6 +364,13 @@ class TestShown:
         assert lines[at + 1].startswith("  backup.key        one key opens the backups")
         assert lines[at + 2].startswith(" " * 20 + "→ mlops-infra backup key export")
         assert max(map(len, lines)) <= 120
+
+    def test_evidence_that_the_first_line_says_already_is_not_repeated(self, sick: Platform) -> None:
+        full = "/dev/sdb 2000000 2000000 0 100% /var"
+        sick.say("w1", p.MACHINE, "disk", "/dev/sda 1000000 1000000 0 100% /")
+        assert sum("0% of space free" in line for line in shown(sick)) == 1
+        sick.say("w1", p.MACHINE, "disk", "/dev/sda 1000000 1000000 0 100% /", full)
+        assert sum("0% of space free" in line for line in shown(sick)) == 2
 
     def test_the_shape_holds_findings_first_and_what_follows_below_them(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")
