@@ -162,21 +162,28 @@ def _folded(table: Mapping[str, Check], found: list[Diagnosed], cluster: Cluster
 
 
 def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed], cluster: Cluster) -> int | None:
-    """The first finding, in the order of the catalogue, that explains this one.
+    """The first finding, in the order of the catalogue, that explains this one as a whole; else the first that explains
+    it for one of its machines.
 
     Dependencies of dependencies count: a host that is silent could not be asked the question in between. What only
     warns is no cause of what is broken, and what was deleted or scaled to 0 follows from nothing.
     """
     if one.finding.stands_alone:
         return None
+    mine = _about(one)
+    partly: int | None = None
     for number, other in enumerate(found):
+        theirs = _about(other)
         if (
-            other.check in _behind(table, one, other, cluster)
-            and _touches(one, other)
-            and not (other.severity is Severity.WARNING and one.severity is not Severity.WARNING)
+            other.check not in _behind(table, one, other, cluster)
+            or (mine and theirs and not mine & theirs)
+            or (other.severity is Severity.WARNING and one.severity is not Severity.WARNING)
         ):
+            continue
+        if not theirs or (mine and mine <= theirs):
             return number
-    return None
+        partly = number if partly is None else partly
+    return partly
 
 
 def _behind(table: Mapping[str, Check], one: Diagnosed, other: Diagnosed, cluster: Cluster) -> frozenset[str]:
@@ -185,7 +192,7 @@ def _behind(table: Mapping[str, Check], one: Diagnosed, other: Diagnosed, cluste
     One about the platform is explained by a machine only along checks that its role has to do with: the containerd of a
     worker does not explain an API server.
     """
-    roles = {cluster.role(host) for host in _about(other)}
+    roles = {cluster.role(host.name) for host in cluster.all_hosts if host.name in _about(other)}
     start = table[one.check].depends_on
     if _about(one) or not roles:
         return closure(table, start)
@@ -199,12 +206,6 @@ def _behind(table: Mapping[str, Check], one: Diagnosed, other: Diagnosed, cluste
 def _about(found: Diagnosed) -> set[str]:
     """Empty where it is about the platform as a whole."""
     return {found.host} if found.host else set(found.finding.hosts)
-
-
-def _touches(one: Diagnosed, other: Diagnosed) -> bool:
-    """Whether both are about the same machine, or one of them about the platform as a whole."""
-    mine, theirs = _about(one), _about(other)
-    return not mine or not theirs or bool(mine & theirs)
 
 
 def _ordered(

@@ -78,6 +78,14 @@ class TestFolding:
         assert sick.said == [("lb.haproxy", "lb1"), ("cri.up", "w1")]
         assert [f.check for f in sick.findings[0].follows] == ["api.lb"]
 
+    def test_what_all_workers_show_is_not_the_doing_of_one_of_them(self, sick: Platform) -> None:
+        sick.lose("w1")
+        sick.api[p.OBJECTS] = (ingress_service(http=31999),)
+        rows = sick.facts["lb1"][p.BACKENDS].stdout.replace(",UP,L4OK", ",DOWN,L4CON")
+        sick.facts["lb1"][p.BACKENDS] = CommandFact(0, rows)
+        folded = {f.check: {follows.check for follows in f.follows} for f in sick.findings}
+        assert folded == {"host.ssh": set(), "ingress.nodeports": {"lb.ingress"}}
+
     def test_two_dead_hosts_are_two_findings(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")
         sick.lose("w1")
