@@ -114,6 +114,7 @@ def deleted(what: str) -> Strike:
 OTHER_FLAG = (
     "sed -i 's/    - --secure-port=6443/&\\n    - --profiling=false/' /etc/kubernetes/manifests/kube-apiserver.yaml"
 )
+WRONG_FLAG = OTHER_FLAG.replace("=false", "=perhaps")
 OTHER_PORT = '[{"op": "replace", "path": "/spec/ports/0/nodePort", "value": 31999}]'
 PROXY = '{"data": {"use-proxy-protocol": "true"}}'
 
@@ -164,6 +165,7 @@ FAULTS = (
     Fault("a kubelet's port filtered", "net.ways", "", **dropped("INPUT -p tcp --dport 10250", "worker-1")),
     Fault("names filtered", "dns.answer", "", **dropped("OUTPUT -p udp --dport 53", "worker-2")),
     Fault("one master's flags edited", "cp.flags", "", on("master-2", OTHER_FLAG), seconds=180),
+    Fault("a flag that is refused", "cp.flags", "", on("master-2", WRONG_FLAG), seconds=180),
     Fault("another node port", "ingress.nodeports", "",
           kubectl(f"-n ingress-nginx patch service ingress-nginx-controller --type json -p '{OTHER_PORT}'")),
     Fault("the PROXY protocol switched on", "ingress.proxyproto", "",
