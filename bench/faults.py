@@ -47,8 +47,12 @@ def page(lines: Iterable[Mapping[str, Any]], machine_: str, meanwhile: str) -> s
 
 def _sum(rows: list[Mapping[str, Any]]) -> str:
     right = sum(row["correct"] for row in rows)
-    mended = sum(row["mended"] is not None for row in rows)
-    return f"{len(rows)}; the cause first: {right}; mended as printed: {mended}."
+    well = [row for row in rows if row["mended"] is not None]
+    printed = sum(not row["taken_back"] for row in well)
+    return (
+        f"{len(rows)} in all; the cause told first: {right}. Healthy again: {len(well)}, of these {printed} by what "
+        f"was printed and {len(well) - printed} after the test had taken a fault back (marked *)."
+    )
 
 
 def _table(rows: list[Mapping[str, Any]]) -> str:
@@ -59,7 +63,7 @@ def _table(rows: list[Mapping[str, Any]]) -> str:
     for row in rows:
         found = "<br>".join(_finding(*one) for one in row["first"])
         beside = row["findings"] - len(row["faults"])
-        mended = "not" if row["mended"] is None else f"{row['mended']:.0f}"
+        mended = "**not**" if row["mended"] is None else f"{row['mended']:.0f}" + " *" * bool(row["taken_back"])
         lines.append(
             f"| {'<br>'.join(row['faults'])} | {found or 'none'} | {'yes' if row['correct'] else '**no**'} "
             f"| {row['run']:.1f} | {row['told']:.0f} | {mended} | {row['folded']}, {beside} |"

@@ -16,6 +16,7 @@ __all__ = ["FaultRecord"]
 @dataclass
 class FaultRecord:
     """One fault, or several at once. `first`: check, host and words of as many findings as there are faults.
+    `taken_back`: faults that no command of ours mends, which the test undid itself.
 
     Seconds: `run` of the one look that told the causes, `told` from the strike to its end, `mended` from there to the
     end of a look that found nothing; None where that did not come.
@@ -29,6 +30,7 @@ class FaultRecord:
     run: float = 0.0
     told: float = 0.0
     mended: float | None = None
+    taken_back: list[str] = field(default_factory=list)
     at: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
     load: float = 0.0
 

@@ -204,7 +204,7 @@ def run_as_printed(lab: PlatformLab, remedy: str) -> None:
 def strike_and_mend(lab: PlatformLab, *faults: Fault) -> list[dict[str, Any]]:
     """Makes the faults, waits until the first findings are their causes, does what these say, one after the other as
     they are printed, and waits for health. Returns the findings."""
-    record = FaultRecord([fault.name for fault in faults])
+    record = FaultRecord([f.name for f in faults], taken_back=[f.name for f in faults if f.heal is not None])
     try:
         for fault in faults:
             fault.strike(lab)

@@ -10,11 +10,13 @@ from fault_record import FaultRecord
 from faults import page
 
 
-def line(*faults: str, correct: bool = True, mended: float | None = 7.2, load: float = 3.0) -> dict[str, Any]:
+def line(
+    *faults: str, correct: bool = True, mended: float | None = 7.2, load: float = 3.0, **more: Any
+) -> dict[str, Any]:
     first = [("cri.up", "worker-1", "containerd is stopped")]
     return {
         "faults": list(faults), "first": first, "correct": correct, "findings": 1, "folded": 4, "run": 4.26,
-        "told": 5.0, "mended": mended, "at": "2026-11-23 10:00", "load": load,
+        "told": 5.0, "mended": mended, "taken_back": [], "at": "2026-11-23 10:00", "load": load, **more,
     }  # fmt: skip
 
 
@@ -26,8 +28,14 @@ def test_a_row_has_the_finding_with_its_page_and_the_times() -> None:
 
 def test_what_went_wrong_is_counted_and_told() -> None:
     text = page([line("a"), line("b", correct=False, mended=None)], "a machine", "")
-    assert "2; the cause first: 1; mended as printed: 1." in text
-    assert "| **no** | 4.3 | 5 | not |" in text
+    assert "2 in all; the cause told first: 1. Healthy again: 1, of these 1 by what was printed and 0 after" in text
+    assert "| **no** | 4.3 | 5 | **not** |" in text
+
+
+def test_what_the_test_had_to_undo_itself_is_not_counted_as_mended_by_the_remedy() -> None:
+    text = page([line("a"), line("a power cut", taken_back=["a power cut"])], "a machine", "")
+    assert "Healthy again: 2, of these 1 by what was printed and 1 after the test had taken a fault back" in text
+    assert "| 7 * |" in text
 
 
 def test_the_newest_run_of_a_fault_counts_and_pairs_stand_apart() -> None:
