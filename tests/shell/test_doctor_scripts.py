@@ -78,12 +78,16 @@ def test_a_machine_tells_what_runs_short_and_what_it_is_in_the_middle_of(host: S
     total, free = map(int, before["memory"][0].split())
     assert 0 < free < total
     assert "/ rw" in before["mount"]
-    assert not {"dpkg", "reboot", "stub"} & set(before)
+    assert not {"dpkg", "half", "reboot", "stub"} & set(before)
     host.run("touch /run/reboot-required; mkdir -p /var/lib/dpkg/updates; touch /var/lib/dpkg/updates/0001")
+    for state in ("ok installed", "reinstreq half-configured", "ok unpacked", "ok config-files"):
+        name = state.split()[1].split("-")[0]
+        host.run(f"printf 'Package: {name}\\nStatus: install {state}\\nVersion: 1\\n\\n' >>/var/lib/dpkg/status")
     host.run("printf 'search x\\nnameserver 127.0.0.53\\nnameserver 192.0.2.1\\n' >/etc/resolv.conf")
     after = p.said(host.observe({p.MACHINE}), p.MACHINE)
     assert after is not None
     assert after["dpkg"] == ("/var/lib/dpkg/updates/0001",)
+    assert after["half"] == ("half", "unpacked")
     assert (after["reboot"], after["stub"]) == (("yes",), ("127.0.0.53",))
     host.run("mkdir -p /run/systemd/resolve && touch /run/systemd/resolve/resolv.conf")
     resolved = p.said(host.observe({p.MACHINE}), p.MACHINE)

@@ -75,6 +75,22 @@ def test_a_password_that_is_wanted_and_not_there_is_said(site: Site) -> None:
         session.exchange("true", b"", deadline=20)
 
 
+def test_a_password_that_nobody_can_be_asked_for_is_this_hosts_trouble(site: Site) -> None:
+    from mlops_infra.errors import UsageError
+    from mlops_infra.transport.ssh import SshTransport
+
+    def no_terminal() -> object:
+        raise UsageError("there is no terminal to ask on")
+
+    transport = SshTransport(site.known_hosts, no_terminal, ssh_config=None)  # type: ignore[arg-type]
+    site.transports.append(transport)
+    session = transport.connect(site.as_user("mlt-asks"))
+    with pytest.raises(SudoDenied, match="none was given") as caught:
+        session.exchange("true", b"", deadline=20)
+    assert "no terminal" in caught.value.cause
+    assert "NOPASSWD" in caught.value.remedy
+
+
 def test_nopasswd_that_is_not_so_is_said(site: Site) -> None:
     session = site.transport().connect(site.as_user("mlt-asks", "nopasswd"))
     with pytest.raises(SudoDenied) as caught:

@@ -39,6 +39,7 @@ def _node_ports(view: View, services: tuple[Item, ...]) -> Verdict:
         f"Service {_INGRESS}",
         "the Service was made anew or edited, and the cluster chose ports of its own",
         "mlops-infra up",
+        stands_alone=True,
     )
 
 
@@ -59,6 +60,7 @@ def _proxy_protocol(view: View, _: str) -> Verdict:
             "-n ingress-nginx patch configmap ingress-nginx-controller --type merge -p "
             '\'{"data":{"use-proxy-protocol":"false"}}\'',
         ),
+        stands_alone=True,
     )
 
 

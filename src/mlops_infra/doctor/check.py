@@ -76,7 +76,8 @@ class Finding:
     """What is wrong, how that shows, why it usually is so, and the exact command that mends it.
 
     `hosts`: the machines it is about, where the check is about the platform; what is wrong with one of them may be its
-    cause. `severity`: where it differs from the check's.
+    cause. `severity`: where it differs from the check's. `stands_alone`: somebody made it so, and no other trouble
+    could have: it is told beside the others, never below one.
     """
 
     brief: str
@@ -85,6 +86,7 @@ class Finding:
     remedy: str = ""
     hosts: tuple[str, ...] = ()
     severity: Severity | None = None
+    stands_alone: bool = False
 
 
 Verdict = Ok | Skipped | Finding | tuple[Finding, ...]
@@ -105,9 +107,10 @@ class Check:
     """One question.
 
     `id` is `area.what`. A `host` check is put to each host of `roles` and judged with that host's name, a `cluster`
-    check once, with "". `needs` are the probes of a host, `api` those of the API, `plan`: it looks at what `up` would
-    change, `outside`: at what this process could reach. `depends_on`: checks that, where they have found something
-    about the same host, are the cause: then this one's finding is told below theirs.
+    check once, with ""; its `roles` are those whose machines may be the cause of what it finds. `needs` are the probes
+    of a host, `api` those of the API, `plan`: it looks at what `up` would change, `outside`: at what this process could
+    reach. `depends_on`: checks that, where they have found something about the same host, are the cause: then this
+    one's finding is told below theirs.
     `claims`: resources of the plan (regular expressions over their ids) whose drift is this check's to tell.
     """
 

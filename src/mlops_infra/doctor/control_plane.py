@@ -21,7 +21,7 @@ from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 
-__all__ = ["API_LB", "CONTROLLERS", "CONTROL_PLANE", "written_anew"]
+__all__ = ["API_LB", "CONTROLLERS", "CONTROL_PLANE", "own_server", "written_anew"]
 
 MASTER = frozenset({"master"})
 _LEAF_BAD, _LEAF_SOON, _CA_SOON = timedelta(days=30), timedelta(days=90), timedelta(days=365)
@@ -131,7 +131,7 @@ def _renewal(host: str, paths: list[str]) -> str:
     return on_host(host, script)
 
 
-def _own(view: View, host: str) -> tuple[bool | None, str]:
+def own_server(view: View, host: str) -> tuple[bool | None, str]:
     """Whether a master's own API server is ready, and what it said."""
     lines = said(view.facts(host), control_plane(view.cluster.host_named(host)))
     if lines is None:
@@ -145,7 +145,7 @@ def _is_ready(lines: tuple[str, ...]) -> bool:
 
 
 def _server(view: View, host: str) -> Verdict:
-    ready, words = _own(view, host)
+    ready, words = own_server(view, host)
     if ready is None:
         return Skipped("the master's script did not answer")
     if ready:
@@ -166,7 +166,7 @@ def _server(view: View, host: str) -> Verdict:
 
 
 def _none(view: View, _: str) -> Verdict:
-    asked = {m.name: _own(view, m.name)[0] for m in view.cluster.hosts.masters if view.answered(m.name)}
+    asked = {m.name: own_server(view, m.name)[0] for m in view.cluster.hosts.masters if view.answered(m.name)}
     known = [ready for ready in asked.values() if ready is not None]
     if not known:
         return Skipped("no master could be asked")
@@ -318,6 +318,7 @@ SERVERS: tuple[Check, ...] = (
             "kubelet.up",
             "cp.manifest",
             "cert.expiry",
+            "cp.flags",
             "etcd.member",
             "etcd.quorum",
         ),
@@ -329,6 +330,7 @@ SERVERS: tuple[Check, ...] = (
         _none,
         "Without an API server nothing can be changed in the cluster; pods that run go on running.",
         scope="cluster",
+        roles=MASTER,
         needs=control_plane_of_masters,
         depends_on=("api.server", "etcd.quorum"),
     ),
@@ -341,6 +343,7 @@ API_LB = Check(
     _through,
     "GET /readyz at the endpoint, from every node by the endpoint's name, and from the machine that runs the doctor.",
     scope="cluster",
+    roles=frozenset({"lb", "master"}),
     needs=_endpoint_needs,
     outside=True,
     depends_on=("cert.expiry", "api.server", "api.none", "lb.haproxy", "lb.config", "host.sysctl"),
@@ -354,5 +357,5 @@ CONTROLLERS = Check(
     "One of each works at a time and another takes over. Where neither runs, nothing new is started in the cluster.",
     roles=MASTER,
     needs=_container_needs,
-    depends_on=("cri.up", "kubelet.up", "cp.manifest", "cert.expiry", "api.server", "api.lb"),
+    depends_on=("cri.up", "kubelet.up", "cp.manifest", "cert.expiry", "cp.flags", "api.server", "api.lb"),
 )

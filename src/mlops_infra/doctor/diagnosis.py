@@ -9,6 +9,7 @@ from mlops_infra.core import closure_of
 from mlops_infra.doctor.check import Check, Finding, Ok, Severity, Skipped, Verdict, named
 from mlops_infra.doctor.view import View
 from mlops_infra.errors import ExitCode
+from mlops_infra.model.cluster import Cluster
 
 __all__ = ["Diagnosed", "Diagnosis", "Unasked", "closure", "diagnose", "wanted_checks"]
 
@@ -106,7 +107,7 @@ def diagnose(checks: Iterable[Check], view: View, wanted: frozenset[str] | None 
     advice = [d for d in raw if table[d.check].advice]
     found = [d for d in raw if not table[d.check].advice and _is_meant(d, view)]
     return Diagnosis(
-        tuple(_ordered(table, view, _folded(table, found), wanted)),
+        tuple(_ordered(table, view, _folded(table, found, view.cluster), wanted)),
         tuple(advice),
         tuple(skipped),
         asked,
@@ -143,9 +144,9 @@ def _is_meant(found: Diagnosed, view: View) -> bool:
     return not view.limit or not about or any(host in view.limit for host in about)
 
 
-def _folded(table: Mapping[str, Check], found: list[Diagnosed]) -> list[Diagnosed]:
+def _folded(table: Mapping[str, Check], found: list[Diagnosed], cluster: Cluster) -> list[Diagnosed]:
     """Roots, each with all that follows from it."""
-    causes = [_cause(table, one, found) for one in found]
+    causes = [_cause(table, one, found, cluster) for one in found]
     follows: list[list[Diagnosed]] = [[] for _ in found]
     for number, one in enumerate(found):
         root = number
@@ -160,28 +161,51 @@ def _folded(table: Mapping[str, Check], found: list[Diagnosed]) -> list[Diagnose
     ]
 
 
-def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed]) -> int | None:
-    """The first finding, in the order of the catalogue, that explains this one.
+def _cause(table: Mapping[str, Check], one: Diagnosed, found: list[Diagnosed], cluster: Cluster) -> int | None:
+    """The first finding, in the order of the catalogue, that explains this one as a whole; else the first that explains
+    it for one of its machines.
 
     Dependencies of dependencies count: a host that is silent could not be asked the question in between. What only
-    warns is no cause of what is broken.
+    warns is no cause of what is broken, and what was deleted or scaled to 0 follows from nothing.
     """
-    behind = closure(table, table[one.check].depends_on)
+    if one.finding.stands_alone:
+        return None
+    mine = _about(one)
+    partly: int | None = None
     for number, other in enumerate(found):
+        theirs = _about(other)
         if (
-            other.check in behind
-            and _touches(one, other)
-            and not (other.severity is Severity.WARNING and one.severity is not Severity.WARNING)
+            other.check not in _behind(table, one, other, cluster)
+            or (mine and theirs and not mine & theirs)
+            or (other.severity is Severity.WARNING and one.severity is not Severity.WARNING)
         ):
+            continue
+        if not theirs or (mine and mine <= theirs):
             return number
-    return None
+        partly = number if partly is None else partly
+    return partly
 
 
-def _touches(one: Diagnosed, other: Diagnosed) -> bool:
-    """Whether both are about the same machine, or one of them about the platform as a whole."""
-    mine = {one.host} if one.host else set(one.finding.hosts)
-    theirs = {other.host} if other.host else set(other.finding.hosts)
-    return not mine or not theirs or bool(mine & theirs)
+def _behind(table: Mapping[str, Check], one: Diagnosed, other: Diagnosed, cluster: Cluster) -> frozenset[str]:
+    """What may explain a finding.
+
+    One about the platform is explained by a machine only along checks that its role has to do with: the containerd of a
+    worker does not explain an API server.
+    """
+    roles = {cluster.role(host.name) for host in cluster.all_hosts if host.name in _about(other)}
+    start = table[one.check].depends_on
+    if _about(one) or not roles:
+        return closure(table, start)
+
+    def onwards(check: str) -> tuple[str, ...]:
+        return table[check].depends_on if roles & table[check].roles else ()
+
+    return frozenset(closure_of(start, onwards)) if roles & table[one.check].roles else frozenset()
+
+
+def _about(found: Diagnosed) -> set[str]:
+    """Empty where it is about the platform as a whole."""
+    return {found.host} if found.host else set(found.finding.hosts)
 
 
 def _ordered(

@@ -206,6 +206,7 @@ ETCD: tuple[Check, ...] = (
         "Of three members two must work together. Without the majority nothing can be written; with one member "
         "lost the next failure stops the API.",
         scope="cluster",
+        roles=MASTER,
         needs=control_plane_of_masters,
         depends_on=("etcd.member", "cri.up", "kubelet.up", "cp.manifest", "host.disk", "net.ways"),
     ),
@@ -217,6 +218,7 @@ ETCD: tuple[Check, ...] = (
         "Learners that were never promoted, members that never started and members of masters that are gone all "
         "stand in the way of the next join.",
         scope="cluster",
+        roles=MASTER,
         needs=control_plane_of_masters,
         depends_on=("etcd.member",),
     ),
@@ -228,6 +230,7 @@ ETCD: tuple[Check, ...] = (
         "NOSPACE: the database reached its quota and takes no writes until it is compacted and the alarm disarmed. "
         "CORRUPT: a member's data differ from the others'.",
         scope="cluster",
+        roles=MASTER,
         needs=control_plane_of_masters,
         depends_on=("host.disk",),
     ),

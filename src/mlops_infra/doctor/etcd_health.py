@@ -95,6 +95,7 @@ CONSISTENCY = Check(
     "the larger. Finds gross differences for nothing; a damaged member that finds out about itself raises an alarm "
     "(etcd.alarm), and `etcdctl endpoint hashkv --cluster` compares everything.",
     scope="cluster",
+    roles=frozenset({"master"}),
     needs=control_plane_of_masters,
     depends_on=("etcd.member", "etcd.members", "etcd.alarm"),
 )

@@ -155,6 +155,7 @@ LB: tuple[Check, ...] = (
         _api_backends,
         "HAProxy's own view, from its admin socket: the state of each server and what its health check saw last.",
         scope="cluster",
+        roles=BALANCERS | {"master"},
         needs=_needs,
         depends_on=("lb.haproxy", "lb.config", "api.server", "cri.up", "kubelet.up", "cp.manifest", "etcd.member"),
     ),
@@ -179,5 +180,6 @@ INGRESS_BACKENDS = Check(
         # A node port leads to the controller's pods, which may be on other nodes.
         "net.vxlan",
         "ingress.nodeports",
+        "ingress.proxyproto",
     ),
 )

@@ -75,13 +75,14 @@ def _readonly(view: View, host: str) -> Verdict:
 
 
 def _dpkg(view: View, host: str) -> Verdict:
-    if not _told(view, host, "dpkg"):
+    half = _told(view, host, "half") or ()
+    if not half and not _told(view, host, "dpkg"):
         return OK
     return Finding(
-        "dpkg was interrupted: no package can be installed",
-        "/var/lib/dpkg/updates is not empty",
+        "an installation of packages was interrupted" + (f": {', '.join(half[:4])}" if half else ""),
+        "dpkg -l: unpacked and not configured" if half else "/var/lib/dpkg/updates is not empty",
         "an installation was killed, or the machine went off in the middle of one; or one is at work right now",
-        on_host(host, "dpkg --configure -a"),
+        on_host(host, "env DEBIAN_FRONTEND=noninteractive dpkg --configure -a"),
     )
 
 

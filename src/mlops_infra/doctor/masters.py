@@ -10,8 +10,9 @@ from typing import Any
 
 from mlops_infra.core import Absent, Probe, https_url
 from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict, asks_api, kubectl, on_host
-from mlops_infra.doctor.control_plane import written_anew
-from mlops_infra.doctor.probes import CERTIFICATES, LEASES, SYSTEM, Said, control_plane, said
+from mlops_infra.doctor.control_plane import own_server, written_anew
+from mlops_infra.doctor.network import not_running_on
+from mlops_infra.doctor.probes import CERTIFICATES, CONTAINERS, LEASES, SYSTEM, Said, control_plane, said
 from mlops_infra.doctor.view import View
 from mlops_infra.doctor.x509 import names_of
 from mlops_infra.model.cluster import Cluster
@@ -111,9 +112,15 @@ def _flags(view: View, _: str) -> Verdict:
         shapes = {host: tuple(flags.get(n) for n in differ) for host, flags in of.items()}
         usual = Counter(shapes.values()).most_common(1)[0][0]
         odd = tuple(host for host, shape in shapes.items() if shape != usual)
+        ill = any(_is_down(view, host, component) for host in odd)
+        how = (
+            "is started with other flags than the others, and is not ready"
+            if ill
+            else "runs with other flags than the others"
+        )
         found.append(
             Finding(
-                f"{component} of {', '.join(odd)} runs with other flags than the others: {', '.join(differ)}",
+                f"{component} of {', '.join(odd)} {how}: {', '.join(differ)}",
                 "\n".join(
                     f"{host}: --{name}={','.join(of[host].get(name) or ('(not set)',))}"[:300]
                     for name in differ[:4]
@@ -122,9 +129,17 @@ def _flags(view: View, _: str) -> Verdict:
                 "its manifest was edited by hand, or the cluster's configuration was changed and not brought to all",
                 written_anew(view.cluster.host_named(odd[0]), component),
                 hosts=odd,
+                # A flag that it does not take, or does not work with: then this is the cause.
+                severity=Severity.ERROR if ill else None,
             )
         )
     return tuple(found) if found else OK
+
+
+def _is_down(view: View, host: str, component: str) -> bool:
+    if component == "kube-apiserver":
+        return own_server(view, host)[0] is False
+    return host in not_running_on(view, component, "kube-system")
 
 
 def _leaders(view: View, _: str) -> Verdict:
@@ -199,7 +214,11 @@ def _local_mode(view: View, _: str) -> Verdict:
 
 
 def _needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
-    return frozenset({control_plane(host), CERTIFICATES}) if cluster.role(host.name) == "master" else frozenset()
+    return (
+        frozenset({control_plane(host), CERTIFICATES, CONTAINERS})
+        if cluster.role(host.name) == "master"
+        else frozenset()
+    )
 
 
 def _system(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
@@ -238,6 +257,7 @@ LEADERS = Check(
     "Of each only one works, and renews its lease every two seconds. A lease that was not renewed for a minute has "
     "nobody behind it.",
     scope="cluster",
+    roles=MASTER,
     needs=_system,
     api=asks_api(*LEASES),
     depends_on=("host.time", "cp.manifest", "cert.expiry", "etcd.quorum", "api.server", "api.lb", "cp.controllers"),

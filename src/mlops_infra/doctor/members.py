@@ -145,6 +145,7 @@ MEMBERS: tuple[Check, ...] = (
         _versions,
         "Members of different versions work together during an upgrade, and for no longer.",
         scope="cluster",
+        roles=MASTER,
         needs=control_plane_of_masters,
         depends_on=("etcd.member",),
     ),
@@ -155,6 +156,7 @@ MEMBERS: tuple[Check, ...] = (
         _leader,
         "Each member is asked whom it follows. Two answers that last are two clusters.",
         scope="cluster",
+        roles=MASTER,
         needs=control_plane_of_masters,
         depends_on=("etcd.member", "etcd.quorum", "etcd.members", "net.ways"),
     ),
@@ -198,6 +200,7 @@ VIP = Check(
     _vip,
     "The address of `lb.vip` moves by VRRP. Held by none nobody reaches the API, held by two answers get lost.",
     scope="cluster",
+    roles=frozenset({"lb"}),
     needs=_system,
     depends_on=("lb.haproxy", "lb.config"),
 )

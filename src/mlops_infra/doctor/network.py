@@ -56,7 +56,11 @@ def _daemon(view: View, probe: ApiObject, what: str, *, container: str, remedy: 
         return NO_API
     if isinstance(there, Absent):
         return Finding(
-            f"{what} is not in the cluster", f"no {probe.kind} {probe.namespace}/{probe.name}", "it was deleted", remedy
+            f"{what} is not in the cluster",
+            f"no {probe.kind} {probe.namespace}/{probe.name}",
+            "it was deleted",
+            remedy,
+            stands_alone=True,
         )
     status = there.get("status", {})
     wanted, ready = int(status.get("desiredNumberScheduled", 0)), int(status.get("numberReady", 0))
@@ -74,6 +78,7 @@ def _daemon(view: View, probe: ApiObject, what: str, *, container: str, remedy: 
             f"{probe.kind} {probe.namespace}/{probe.name}: 0 pods wanted",
             "its node selector fits no node",
             remedy,
+            stands_alone=True,
         )
     if ready >= wanted:
         return OK
@@ -98,7 +103,9 @@ def deployment_runs(view: View, probe: ApiObject, what: str, remedy: str, replic
         return NO_API
     place = f"{probe.namespace}/{probe.name}"
     if isinstance(there, Absent):
-        return Finding(f"{what} is not in the cluster", f"no Deployment {place}", "it was deleted", remedy)
+        return Finding(
+            f"{what} is not in the cluster", f"no Deployment {place}", "it was deleted", remedy, stands_alone=True
+        )
     wanted = int(there.get("spec", {}).get("replicas", 1))
     ready = int(there.get("status", {}).get("readyReplicas", 0) or 0)
     if wanted == 0:
@@ -107,6 +114,7 @@ def deployment_runs(view: View, probe: ApiObject, what: str, remedy: str, replic
             f"Deployment {place}: 0 replicas wanted",
             "somebody scaled it down and did not scale it up again",
             kubectl(view.a_master, f"-n {probe.namespace} scale deployment/{probe.name} --replicas={replicas}"),
+            stands_alone=True,
         )
     if ready >= wanted:
         return OK

@@ -98,6 +98,7 @@ def _orphans(view: View, _: str) -> Verdict:
         "",
         "its host was taken out of the file and not out of the cluster, or was renamed",
         kubectl(view.a_master, f"delete node {' '.join(orphans)}"),
+        stands_alone=True,
     )
 
 
@@ -115,7 +116,17 @@ NODE: tuple[Check, ...] = (
         "count as Ready while other checks know better.",
         roles=NODES,
         api=_api,
-        depends_on=("host.disk", "cri.up", "cri.config", "kubelet.config", "kubelet.up", "kubelet.cert", "api.lb"),
+        depends_on=(
+            "host.disk",
+            "cri.up",
+            "cri.config",
+            "kubelet.config",
+            "kubelet.up",
+            "kubelet.cert",
+            # A master's kubelet speaks to the API server beside it.
+            "api.server",
+            "api.lb",
+        ),
         claims=("^nodes:ready$",),
         needs_answer=False,
     ),

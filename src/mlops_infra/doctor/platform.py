@@ -94,7 +94,7 @@ def _drift_finding(host: str, changes: tuple[Change, ...]) -> Finding:
 def _configuration(view: View, _: str) -> Verdict:
     if not view.has_api:
         return NO_API
-    found = [Finding(f.brief, "", f.cause, f.remedy) for f in drift(view.cluster, view.seen.api)]
+    found = [Finding(f.brief, "", f.cause, f.remedy, stands_alone=True) for f in drift(view.cluster, view.seen.api)]
     return tuple(found) if found else OK
 
 
@@ -110,6 +110,7 @@ def _backup_age(view: View, _: str) -> Verdict:
         last.path,
         "nobody ran `backup etcd` since",
         "mlops-infra backup etcd",
+        stands_alone=True,
     )
 
 

@@ -30,6 +30,7 @@ DNS_ENDPOINTS = ApiObject("v1", "Endpoints", "kube-dns", "kube-system")
 API_ENDPOINTS = ApiObject("v1", "Endpoints", "kubernetes", "default")
 
 _PENDING, _TERMINATING = timedelta(minutes=10), timedelta(minutes=10)
+_BACK_OFF = "CrashLoopBackOff"
 _CRASHES = 3
 """Restarts from which CrashLoopBackOff is told: a pod that waits for another one at its start gets by with fewer."""
 _IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
@@ -73,12 +74,19 @@ def age(view: View, text: str) -> timedelta:
 
 
 def _waiting(pod: Pod) -> Iterator[tuple[str, str, int]]:
-    """Reason, message and restarts of each container that waits for its next start."""
+    """Reason, message and restarts of each container that waits for its next start.
+
+    One that has just ended with an error, and is started again, counts as one that waits already.
+    """
     status = pod.get("status", {})
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        waiting = (container.get("state") or {}).get("waiting") or {}
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
+        restarts = int(container.get("restartCount", 0))
         if reason := waiting.get("reason"):
-            yield str(reason), str(waiting.get("message", "")), int(container.get("restartCount", 0))
+            yield str(reason), str(waiting.get("message", "")), restarts
+        elif (state.get("terminated") or {}).get("exitCode") and status.get("phase") == "Running":
+            yield _BACK_OFF, "", restarts
 
 
 def told(
@@ -90,6 +98,7 @@ def told(
     cause: str,
     remedy: str,
     noun: str = "",
+    stands_alone: bool = False,
 ) -> Verdict:
     """One finding for all pods of a kind: their number, and the first of them.
 
@@ -111,6 +120,7 @@ def told(
         kubectl(view.a_master, remedy.format(space=space, name=name)),
         # A pod may run anywhere: only where all are on known nodes can one of these be the cause.
         hosts=hosts if hosts and all(nodes.get(n) in ours for n in names) else (),
+        stands_alone=stands_alone,
     )
 
 
@@ -125,7 +135,7 @@ def _crashing(view: View, pods: tuple[Pod, ...]) -> Verdict:
         name_of(p): f"{restarts} restarts"
         for p in pods
         for reason, _, restarts in _waiting(p)
-        if reason == "CrashLoopBackOff" and restarts >= _CRASHES
+        if reason == _BACK_OFF and restarts >= _CRASHES
     }
     return told(
         view,
@@ -241,6 +251,7 @@ ENDPOINTS: tuple[Check, ...] = (
         "The endpoints of default/kubernetes are the API servers that say they live. One that is missing is told by "
         "api.server.",
         scope="cluster",
+        roles=frozenset({"master"}),
         api=asks_api(API_ENDPOINTS),
         depends_on=("etcd.members",),
     ),

@@ -22,7 +22,8 @@ def _of_kinds(view: View, host: str, kinds: set[str], *, others: bool = False) -
     problem = view.problem(host)
     if problem is None or (problem.kind in kinds) is others:
         return OK
-    return Finding(problem.brief, "", problem.cause, problem.remedy)
+    # The host stands before a finding already.
+    return Finding(problem.brief.removeprefix(f"{host} "), "", problem.cause, problem.remedy)
 
 
 def _ssh(view: View, host: str) -> Verdict:

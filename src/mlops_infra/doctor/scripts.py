@@ -37,7 +37,7 @@ CONTAINERS = (
 
 
 def machine() -> str:
-    """Disks, failed units, the clock, what runs short: asked of every host. Below the clock nothing is started."""
+    """Disks, failed units, the clock, what runs short: asked of every host. Below the clock little is started."""
     return (
         _TAB
         + r"""
@@ -67,6 +67,8 @@ while read -r device place kind options rest; do
   esac
 done </proc/mounts
 for f in /var/lib/dpkg/updates/[0-9]*; do [ ! -e "$f" ] || { printf 'dpkg\t%s\n' "$f"; break; }; done
+sed -n -E -e '/^Package: /h' -e '/^Status: .* (unpacked|half-installed|half-configured)$/{g;s/^Package: //;p;}' \
+  /var/lib/dpkg/status 2>/dev/null | tell half
 [ ! -e /run/reboot-required ] || printf 'reboot\tyes\n'
 [ -e /run/systemd/container ] || for f in /boot/vmlinuz-[0-9]*; do
   [ ! -e "$f" ] || printf 'kernel\t%s\n' "${f#/boot/vmlinuz-}"

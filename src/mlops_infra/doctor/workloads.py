@@ -99,6 +99,7 @@ def _blocked(view: View, budgets: tuple[Item, ...]) -> Verdict:
         brief="{who} lets|let no pod go: a drain waits for ever",
         cause="minAvailable is as many as there are pods, or maxUnavailable is 0",
         remedy="-n {space} describe pdb {name}",
+        stands_alone=True,
     )
 
 
@@ -221,6 +222,7 @@ def _anonymous(view: View, bindings: tuple[Item, ...]) -> Verdict:
         "\n".join(f"ClusterRoleBinding {n}: {r} for everybody" for n, r in open_.items()),
         "bound to get something going, and forgotten",
         kubectl(view.a_master, f"delete clusterrolebinding {name}"),
+        stands_alone=True,
     )
 
 
@@ -298,7 +300,6 @@ WORKLOADS: tuple[Check, ...] = (
         "Disruption budgets that let no pod go although all are healthy: a drain, and so an upgrade, waits for ever.",
         scope="cluster",
         api=asks_api(OBJECTS),
-        depends_on=("node.ready", "pods.pending", "pods.crash"),
     ),
     Check(
         "rbac.anonymous",

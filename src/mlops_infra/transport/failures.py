@@ -72,7 +72,7 @@ def _auth_failed(target: Target, error: Exception) -> AuthFailed:
     option = f" -i {target.identity}" if target.identity else ""
     public = f"{target.identity}.pub" if target.identity else "the public key"
     return AuthFailed(
-        f"{target.name} accepts neither {target.user} with {key}",
+        f"{target.name} does not let {target.user} in with {key}",
         host=target.name,
         details=str(error),
         cause=f"{public} is not in authorized_keys of {target.user}, or there is no such user.",

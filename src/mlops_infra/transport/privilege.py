@@ -70,11 +70,11 @@ def wrong_password(target: Target) -> SudoDenied:
     )
 
 
-def no_password(target: Target) -> SudoDenied:
+def no_password(target: Target, why: str = "") -> SudoDenied:
     return SudoDenied(
         f"sudo on {target.name} wants a password and none was given",
         host=target.name,
-        cause="There is no terminal to ask on, and cluster.yaml names none.",
+        cause=why or "Nobody could be asked for it, and cluster.yaml names none.",
         remedy="Name it in cluster.yaml (ssh.sudo_password: {file: …} or {env: …}), or allow "
         f"{target.user} NOPASSWD in /etc/sudoers.d.",
     )

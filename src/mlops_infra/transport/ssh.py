@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_infra.core.secret import Secret
+from mlops_infra.errors import InfraError
 from mlops_infra.transport.errors import LinkLost, Refused, TimedOut, TransportError
 from mlops_infra.transport.known_hosts import HostKey
 from mlops_infra.transport.privilege import Way, Wrapped, denial, no_password, way_of, wrap, wrong_password
@@ -221,9 +222,7 @@ class SshSession:
             if prompts > 1:
                 raise wrong_password(self._target)
             if not answered:
-                password = self._password.get()
-                if password is None:
-                    raise no_password(self._target)
+                password = self._given_password()
                 answered = True
                 until = time.monotonic() + HANDSHAKE
                 running.write(password.reveal().encode() + b"\n", last=False, until=until)
@@ -232,6 +231,17 @@ class SshSession:
         if words.prompt:
             running.stderr.cut(words.prompt)
         return bytes(out[out.index(mark) + len(mark) :])
+
+    def _given_password(self) -> Secret:
+        """What keeps the password from us (no terminal to ask on, no such file) is this host's trouble, not the run's:
+        others may let us become root without one. Raises SudoDenied."""
+        try:
+            password = self._password.get()
+        except InfraError as error:
+            raise no_password(self._target, f"{error.brief}.") from error
+        if password is None:
+            raise no_password(self._target)
+        return password
 
     def _denied(self, running: Running, way: Way, *, answered: bool) -> TransportError:
         rc = self._ended(running)

@@ -77,7 +77,8 @@ def _finding(number: int, one: Diagnosed, style: Style, *, all_lines: bool) -> l
     where = f"{one.host}: " if one.host else ""
     finding = one.finding
     lines = [f"{number}. {mark(one.severity.word)} {style.strong(where + finding.brief)}  {style.dim(one.check)}"]
-    lines += [f"     {line}" for line in finding.evidence.splitlines() if line.strip()]
+    # What the first line says already is not said again below it.
+    lines += [f"     {line}" for line in finding.evidence.splitlines() if line.strip() and line not in finding.brief]
     lines += [f"   {style.dim('why:')} {finding.cause}"] if finding.cause else []
     lines += [f"   {style.dim('do:')}  {finding.remedy}"] if finding.remedy else []
     if one.follows:

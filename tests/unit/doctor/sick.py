@@ -179,9 +179,10 @@ def flags(name: str, **more: str) -> list[str]:
 
 
 def pod(name: str, minutes: int = 60, **more: Any) -> dict[str, Any]:
-    """In the namespace shop, on w1, that old; `waiting`, `restarts` of its container; `deleted`: minutes ago."""
+    """In namespace shop, on w1, that old; `waiting`, `ended`, `restarts` of its container; `deleted`: minutes ago."""
     made = (NOW - timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
     state = {"waiting": {"reason": more["waiting"], "message": "said so"}} if "waiting" in more else {"running": {}}
+    state = {"terminated": {"exitCode": more["ended"]}} if "ended" in more else state
     container = {"name": "c", "restartCount": more.get("restarts", 0), "state": state}
     gone = (NOW - timedelta(minutes=more["deleted"])).isoformat() if "deleted" in more else None
     return {

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sick import ABSENT, RESTARTING, STOPPED, Platform, cluster_of, daemon, deployment, node
+from sick import (
+    ABSENT,
+    MASTER_PODS,
+    RESTARTING,
+    STOPPED,
+    Platform,
+    cluster_of,
+    containers,
+    daemon,
+    deployment,
+    flags,
+    ingress_service,
+    node,
+)
 
 from mlops_infra.app.doctor import chosen_checks, diagnosis_shape, explained, questions_of
-from mlops_infra.core import API, UNKNOWN, Phase, Step
+from mlops_infra.core import API, UNKNOWN, CommandFact, Phase, Step
 from mlops_infra.doctor import probes as p
 from mlops_infra.doctor import scripts
 from mlops_infra.doctor.catalogue import CHECKS
 from mlops_infra.doctor.check import Severity, kubectl, named, on_host
 from mlops_infra.doctor.diagnosis import diagnose
-from mlops_infra.doctor.outside import Target, ask, targets
+from mlops_infra.doctor.outside import Answered, Target, ask, targets
 from mlops_infra.doctor.view import Local
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.run import Engine, Settings
@@ -42,12 +56,35 @@ def dead_containerd(sick: Platform, host: str) -> None:
     sick.api[p.FLANNEL] = sick.api[p.KUBE_PROXY] = daemon(4)
 
 
+def shown(sick: Platform) -> list[str]:
+    return diagnosis_text(sick.diagnosis(), Style()).splitlines()
+
+
 class TestFolding:
     def test_one_dead_containerd_is_one_finding(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")
         assert (sick.only.check, sick.only.host) == ("cri.up", "m2")
         follows = {f.check for f in sick.only.follows}
         assert follows >= {"kubelet.up", "etcd.member", "etcd.quorum", "api.server", "lb.backends", "node.ready"}
+
+    def test_a_workers_containerd_does_not_explain_an_api_that_the_balancer_does_not_reach(
+        self, sick: Platform
+    ) -> None:
+        sick.facts["w1"][p.CONTAINERD] = STOPPED
+        sick.facts["lb1"][p.HAPROXY] = STOPPED
+        for host in ("m1", "m2", "m3", "w1", "w2"):
+            sick.of_kubelet(host, "endpoint", "connect:errno=111")
+        sick.outside = (Answered(Target("api", "lb1", "10.0.0.20", 6443), None, "refused"),)
+        assert sick.said == [("lb.haproxy", "lb1"), ("cri.up", "w1")]
+        assert [f.check for f in sick.findings[0].follows] == ["api.lb"]
+
+    def test_what_all_workers_show_is_not_the_doing_of_one_of_them(self, sick: Platform) -> None:
+        sick.lose("w1")
+        sick.api[p.OBJECTS] = (ingress_service(http=31999),)
+        rows = sick.facts["lb1"][p.BACKENDS].stdout.replace(",UP,L4OK", ",DOWN,L4CON")
+        sick.facts["lb1"][p.BACKENDS] = CommandFact(0, rows)
+        folded = {f.check: {follows.check for follows in f.follows} for f in sick.findings}
+        assert folded == {"host.ssh": set(), "ingress.nodeports": {"lb.ingress"}}
 
     def test_two_dead_hosts_are_two_findings(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")
@@ -76,6 +113,56 @@ class TestFolding:
         sick.drift(API, "api:MetalLB")
         assert sick.only.check == "metallb.speaker"
         assert [f.check for f in sick.only.follows] == ["plan.drift"]
+
+    @pytest.mark.parametrize(
+        ("check", "made_by_hand"),
+        [
+            ("metallb.speaker", lambda s: s.api.update({p.METALLB_SPEAKER: ABSENT})),
+            ("dns.cluster", lambda s: s.api.update({p.COREDNS: deployment(0, 0)})),
+            ("ingress.nodeports", lambda s: s.api.update({p.OBJECTS: (ingress_service(http=31999),)})),
+            (
+                "ingress.proxyproto",
+                lambda s: s.api.update({p.INGRESS_CONFIG: {"data": {"use-proxy-protocol": "true"}}}),
+            ),
+            ("node.orphan", lambda s: s.api.update({p.NODES: (*s.api[p.NODES], node("old"))})),
+        ],
+    )
+    def test_what_somebody_did_in_the_cluster_is_told_beside_a_lost_host(
+        self, sick: Platform, check: str, made_by_hand: Callable[[Platform], None]
+    ) -> None:
+        sick.lose("w1")
+        made_by_hand(sick)
+        assert set(sick.said) == {("host.ssh", "w1"), (check, "")}
+
+    def test_flags_that_keep_a_server_down_are_its_cause_and_others_are_not(self, sick: Platform) -> None:
+        sick.of_master("m2", "flag", *flags("m2", profiling="perhaps"))
+        assert (sick.only.check, sick.only.severity) == ("cp.flags", Severity.WARNING)
+        sick.of_master("m2", "own", "connect:errno=111")
+        sick.api[p.NODES] = tuple(node(n, "Unknown" if n == "m2" else "True") for n in ("m1", "m2", "m3", "w1", "w2"))
+        assert (sick.only.check, sick.only.severity) == ("cp.flags", Severity.ERROR)
+        assert {f.check for f in sick.only.follows} == {"api.server", "node.ready"}
+        sick.of_master("m1", "own", "connect:errno=111")
+        assert set(sick.said) == {("cp.flags", ""), ("api.server", "m1")}
+
+    def test_a_controller_that_does_not_come_up_with_its_flags_too(self, sick: Platform) -> None:
+        lines = [line for line in flags("m2") if "scheduler" not in line]
+        sick.of_master("m2", "flag", *lines, "kube-scheduler.yaml:- --leader-elect=perhaps")
+        running = tuple(c for c in MASTER_PODS if "scheduler" not in c)
+        sick.facts["m2"][p.CONTAINERS] = CommandFact(0, containers(*running))
+        assert sick.only.check == "cp.flags"
+        assert [f.check for f in sick.only.follows] == ["cp.controllers"]
+
+    def test_a_balancer_that_does_not_speak_as_the_controller_does_is_one_finding(self, sick: Platform) -> None:
+        sick.api[p.INGRESS_CONFIG] = {"data": {"use-proxy-protocol": "true"}}
+        rows = sick.facts["lb1"][p.BACKENDS].stdout.replace(",UP,L4OK", ",DOWN,SOCKERR")
+        sick.facts["lb1"][p.BACKENDS] = CommandFact(0, rows)
+        assert sick.only.check == "ingress.proxyproto"
+        assert [f.check for f in sick.only.follows] == ["lb.ingress"]
+
+    def test_a_part_that_is_short_of_pods_follows_from_a_lost_host(self, sick: Platform) -> None:
+        sick.lose("w1")
+        sick.api[p.COREDNS] = deployment(1)
+        assert sick.said == [("host.ssh", "w1")]
 
     def test_a_warning_is_never_the_cause_of_what_is_broken(self, sick: Platform) -> None:
         sick.say("m2", p.MACHINE, "disk", "/dev/sda 1000000 900000 100000 90% /")
@@ -285,6 +372,13 @@ class TestShown:
         assert lines[at + 1].startswith("  backup.key        one key opens the backups")
         assert lines[at + 2].startswith(" " * 20 + "→ mlops-infra backup key export")
         assert max(map(len, lines)) <= 120
+
+    def test_evidence_that_the_first_line_says_already_is_not_repeated(self, sick: Platform) -> None:
+        full = "/dev/sdb 2000000 2000000 0 100% /var"
+        sick.say("w1", p.MACHINE, "disk", "/dev/sda 1000000 1000000 0 100% /")
+        assert sum("0% of space free" in line for line in shown(sick)) == 1
+        sick.say("w1", p.MACHINE, "disk", "/dev/sda 1000000 1000000 0 100% /", full)
+        assert sum("0% of space free" in line for line in shown(sick)) == 2
 
     def test_the_shape_holds_findings_first_and_what_follows_below_them(self, sick: Platform) -> None:
         dead_containerd(sick, "m2")

@@ -241,7 +241,6 @@ class TestWays:
         assert sick.only.check == "dns.cluster"
         assert [f.check for f in sick.only.follows] == ["dns.answer"]
 
-
     def test_an_api_that_knows_no_nodes_leaves_their_networks_unjudged(self, sick: Platform) -> None:
         sick.api[p.NODES] = ABSENT
         assert "cni.podcidr" in {s.check for s in sick.diagnosis().skipped}

@@ -69,7 +69,7 @@ def test_a_silent_host_is_told_once_and_what_is_true_for_months_comes_last(sick:
     whole = picture(sick, tmp_path)
     whole = replace(whole, status=replace(whole.status, notes=("ingress-nginx is retired",)))
     shown = picture_text(whole, Style())
-    assert shown.count("w1 does not answer") == 1
+    assert shown.count("does not answer") == 1
     assert shown.splitlines()[-1] == "note: ingress-nginx is retired"
 
 
