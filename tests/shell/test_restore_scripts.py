@@ -127,6 +127,27 @@ def test_data_that_was_restored_but_not_marked_is_restored_again_and_the_old_sta
     assert host.run(f"cat /var/lib/etcd/before-{TOKEN}/member/wal/0") == "old\n"
 
 
+def test_after_another_bundle_a_restore_that_was_cut_off_is_void_and_what_was_here_before_both_stays(
+    host: Sandbox,
+) -> None:
+    host.run(f"echo b1 >{WORK}/bundle")
+    run(host, RESTORE.stop(M1))
+    run(host, RESTORE.data(M1))
+    run(host, RESTORE.etcd(M1))
+    host.run("echo half >/var/lib/etcd/member/wal/0")
+    other = Restore("20260103T030405Z-fedcba", MASTERS, "3.5.15", RESTORE.sha256)
+    host.run(f"mkdir {other.work} && cp {WORK}/snapshot.db {other.work} && echo b2 >{other.work}/bundle")
+    run(host, other.stop(M1))
+    assert host.run(f"ls {STATE}") == f"{other.token}\nmanifests\n"
+    run(host, other.data(M1))
+    run(host, other.etcd(M1))
+    run(host, other.api(M1))
+    run(host, other.finish(M1))
+    assert host.run("ls /var/lib/etcd") == f"before-{other.token}\nmember\n"
+    assert host.run(f"cat /var/lib/etcd/before-{other.token}/member/wal/0") == "old\n"
+    assert RESTORE.data(M1).standing(host.observe(RESTORE.data(M1).probes)).state == "pending"
+
+
 def test_from_3_6_on_etcdutl_restores_and_another_minor_is_refused(host: Sandbox) -> None:
     run(host, RESTORE.stop(M1))
     host.run("echo 3.6.1 >/tmp/release")

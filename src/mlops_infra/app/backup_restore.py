@@ -192,14 +192,18 @@ def restore_phases(context: SiteContext, plan: RestorePlan, identity: Mapping[st
     first = masters[0]
     ready = frozenset(StepId("restore-api", m.name) for m in masters)
     open_again = Step("restore-open", first.name, operations=(restore.absent(first, plan.rejoined),), needs=ready)
+    workers = _nodes(context, plan, restore, open_again.id, first.name)
+    # Not before the workers: the same command goes on from where it ended only until this is done.
+    all_else = frozenset({open_again.id, *(step.id for step in workers.steps)})
+    finish = tuple(Step("restore-finish", m.name, operations=(restore.finish(m),), needs=all_else) for m in masters)
     return (
         phase("restore-stop", "Stop the control plane", lambda m: (restore.stop(m),)),
         phase("restore-data", "Restore etcd's data", data, "restore-stop"),
         phase("restore-etcd", "Start etcd", lambda m: (restore.etcd(m),), "restore-data"),
         phase("restore-api", "Start the control plane", lambda m: (restore.api(m),), "restore-etcd"),
         Phase("restore-open", "The endpoint", (open_again,)),
-        _nodes(context, plan, restore, open_again.id, first.name),
-        phase("restore-finish", "Put away what is no longer needed", lambda m: (restore.finish(m),), "restore-api"),
+        workers,
+        Phase("restore-finish", "Put away what is no longer needed", finish, FailurePolicy(0.0)),
     )
 
 

@@ -81,8 +81,11 @@ class Restore:
         return max(LEAST_BUMP, (int(begun.timestamp()) - _BUMP_EPOCH) * _BUMP_RATE)
 
     def stop(self, master: Master) -> Operation:
-        """API server, controllers, scheduler and etcd of this master end."""
-        return self._operation("stopped", f"stop the control plane of {master.name}", "restore-stop", deadline=300)
+        """API server, controllers, scheduler and etcd of this master end; an earlier restore that did not is void."""
+        return self._operation(
+            "stopped", f"stop the control plane of {master.name}", "restore-stop", deadline=300,
+            data=DATA, token=self.token,
+        )  # fmt: skip
 
     def identity(self, master: Master) -> Operation:
         """A bare host is this master again. Only for masters with files."""

@@ -8,7 +8,7 @@ from typing import Any
 from mlops_infra.app.backup_loss import Loss
 from mlops_infra.app.backup_restore import RestorePlan
 from mlops_infra.engine.result import RunResult
-from mlops_infra.ui.backup import size_text
+from mlops_infra.ui.backup import size_text, versions_text
 from mlops_infra.ui.console import Style
 
 __all__ = ["loss_text", "plan_shape", "restore_plan_text", "restore_shape", "restore_text", "upload_text"]
@@ -22,11 +22,15 @@ def restore_plan_text(plan: RestorePlan, masters: Sequence[str], style: Style) -
     lines = [
         style.strong(f"Restore {said.cluster.name} from {plan.bundle}"),
         f"made       {said.created} on {said.host}: {said.etcd['live_keys']} keys at revision {said.etcd['revision']}, "
-        f"etcd {said.etcd['version']}, {', '.join(v for v in said.versions.values() if v)}",
+        f"etcd {said.etcd['version']}, {versions_text(said.versions)}",
         "",
     ]
     if plan.resumes:
-        lines += [f"{style.note('note:')} a restore of this bundle was begun ({plan.token}): it goes on from there", ""]
+        lines += [
+            f"{style.note('note:')} a restore of this bundle was begun ({plan.token}) and has not ended: it goes on "
+            "from there, and what is done is not done again",
+            "",
+        ]
     else:
         lines += [*loss_text(plan.loss, said.created, style), ""]
     bare = (*plan.bare_balancers, *plan.rebuilt, *plan.rejoined)
