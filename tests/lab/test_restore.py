@@ -350,8 +350,9 @@ def scheduled(platform: PlatformLab, cloud: Path) -> None:
         metric = platform.on(holder, "cat /var/lib/prometheus/node-exporter/backup-last_success_timestamp_seconds.prom")
         assert "\nmlops_infra_backup_last_success_timestamp_seconds 1" in metric
         for where in ("vault", "cloud"):
-            fetched = platform.json("backup", "fetch", where)
-            assert platform.json("backup", "verify", Path(fetched["bundle"]).name)["ok"]
+            fetched = Path(platform.json("backup", "fetch", where)["bundle"])
+            assert platform.json("backup", "verify", fetched.name)["ok"]
+            fetched.unlink()
         assert set(copies(platform)) <= {p.name for p in (cloud / "site").iterdir()}
         platform("lab", "fail", "cable", holder)
         began = time.monotonic()
