@@ -343,9 +343,12 @@ def scheduled(platform: PlatformLab, cloud: Path) -> None:
     start = next(i for i, line in enumerate(lines) if line.startswith("backup:"))
     end = next((i for i in range(start + 1, len(lines)) if lines[i] and lines[i][0] not in " #"), len(lines))
     platform.config.write_text("\n".join(lines[:start] + lines[end:]) + schedule)
+    platform.on("worker-3", "rm -rf /srv/vault")
+    for master in MASTERS:
+        platform.on(master, "rm -rf /var/lib/mlops-infra/backups")
     try:
         assert platform.json("backup", "schedule", "--yes")["exit_code"] == 0
-        wait_for(lambda: len(copies(platform)) == 1, 120)
+        wait_for(lambda: len(copies(platform)) == 1, 240)
         holder = next(m for m in MASTERS if platform.on(m, "ls /var/lib/mlops-infra/backups 2>/dev/null || :").strip())
         metric = platform.on(holder, "cat /var/lib/prometheus/node-exporter/backup-last_success_timestamp_seconds.prom")
         assert "\nmlops_infra_backup_last_success_timestamp_seconds 1" in metric
