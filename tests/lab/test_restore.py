@@ -272,6 +272,8 @@ def test_bare_hosts_and_an_empty_workstation_become_the_platform_again(
         desk.killed("backup", "restore", *words, when=begun(operation), timeout=1200)
     answer = restore(desk, *words)
     told("bare hosts, from the last kill on", answer)
+    (empty,) = answer["empty_volumes"]
+    assert empty.startswith("monitoring/prometheus on worker-")
     same(platform, kept)
     assert (desk.state / "kubeconfig").exists()
 

@@ -8,8 +8,8 @@ import hashlib
 import pytest
 from sandbox import Sandbox, needs_root
 
-from mlops_infra.core import Operation
-from mlops_infra.operations.restore import STATE, Master, Restore
+from mlops_infra.core import Operation, Secret
+from mlops_infra.operations.restore import STATE, Master, Restore, emptied_command
 
 pytestmark = needs_root
 
@@ -116,6 +116,26 @@ def test_names_and_services_begin_anew_before_the_kubelet_that_starts_them_again
     assert host.run("cat /tmp/calls.log").splitlines() == [
         "ended id-coredns", "ended id-kube-proxy", "systemctl restart kubelet",
     ]  # fmt: skip
+
+
+def test_volumes_whose_directories_are_gone_are_made_and_told_and_others_stay_as_they_are(host: Sandbox) -> None:
+    operation = RESTORE.volumes("w1", M1, "local-path")
+    top = "/srv/volumes/pvc"
+    host.run(
+        f"printf '#!/bin/sh\\nprintf \"{top}-1_a_data w1\\\\n{top}-2_a_db w1\\\\n{top}-3_b_x w2\\\\n\"\\n' "
+        ">/usr/local/bin/kubectl"
+    )
+    (asked,) = operation.inputs
+    assert asked.host == "m1"
+    said = host.run(asked.script).strip()
+    assert said.split() == [f"volumes={top}-1_a_data", f"{top}-2_a_db"]
+    host.run(f"mkdir -p {top}-2_a_db {STATE}/an-earlier-one && echo kept >{top}-2_a_db/rows")
+    result = host.send(host.batch(script=operation.script({"volumes": Secret(said.partition("=")[2])})))
+    assert result.operation_rc == 0, result
+    assert operation.standing(host.observe(operation.probes)).state == "done"
+    assert host.run(f"stat -c %a {top}-1_a_data; ls {top}-1_a_data; cat {top}-2_a_db/rows") == "777\nkept\n"
+    assert host.run(emptied_command(TOKEN)) == f"{top}-1_a_data\n"
+    assert host.run(f"ls {STATE}") == f"{TOKEN}\n"
 
 
 def test_data_that_was_restored_but_not_marked_is_restored_again_and_the_old_stays_the_old(host: Sandbox) -> None:

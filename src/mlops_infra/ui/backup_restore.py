@@ -49,7 +49,10 @@ def restore_plan_text(plan: RestorePlan, masters: Sequence[str], style: Style) -
     if plan.rejoined:
         lines.append(f"  join       {', '.join(plan.rejoined)}: under their names, with their labels and pods")
     lines.append("  prove      up, doctor, smoke")
-    return "\n".join([*lines, "", "Persistent volumes are not in a bundle: what pods kept there stays as it is now."])
+    volumes = "Persistent volumes are not in a bundle: what pods kept there stays as it is now."
+    if plan.rejoined:
+        volumes += f"\nlocal-path volumes that are not on the disks of {', '.join(plan.rejoined)} come back empty."
+    return "\n".join([*lines, "", volumes])
 
 
 def loss_text(loss: Loss, since: str, style: Style) -> list[str]:
@@ -98,17 +101,19 @@ def upload_text(done: int, size: int) -> str:
     return f"{size_text(done)} of {size_text(size)}"
 
 
-def restore_text(plan: RestorePlan, seconds: Mapping[str, float], total: float, style: Style) -> str:
-    """The end of one that went well."""
+def restore_text(
+    plan: RestorePlan, seconds: Mapping[str, float], total: float, empty: Sequence[str], style: Style
+) -> str:
+    """The end of one that went well. `empty`: volumes whose directories were gone."""
     took = ", ".join(f"{name} {second:.0f}" for name, second in seconds.items())
-    return "\n".join(
-        [
-            f"{style.good('restored')}   {plan.manifest.cluster.name} as of {plan.manifest.created}",
-            f"time       {total:.0f} s ({took})",
-            f"before     etcd's data of before lies in /var/lib/etcd/before-{plan.token} of each master that had any; "
-            "the next restore removes it, or you do",
-        ]
-    )
+    lines = [
+        f"{style.good('restored')}   {plan.manifest.cluster.name} as of {plan.manifest.created}",
+        f"time       {total:.0f} s ({took})",
+        f"before     etcd's data of before lies in /var/lib/etcd/before-{plan.token} of each master that had any; "
+        "the next restore removes it, or you do",
+    ]
+    lost = "its directory was gone, and with it what pods kept there"
+    return "\n".join([*lines, *(f"{style.warn('empty:')} the volume of {name}: {lost}" for name in empty)])
 
 
 def restore_shape(plan: RestorePlan, run: RunResult, seconds: Mapping[str, float], total: float) -> dict[str, Any]:
