@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_lab import PlatformLab, wait_for
+from platform_lab import INSTANCE, PlatformLab, wait_for
+from s3_store import ACCESS, SECRET, gateway
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2400), pytest.mark.long]
 
@@ -199,16 +203,26 @@ KILL_ETCD = (
     "for id in $(ctr -n k8s.io containers ls -q 'labels.\"io.kubernetes.container.name\"==etcd'); do "
     "ctr -n k8s.io tasks kill -s KILL $id 2>/dev/null || :; done"
 )
-STEPS = ("restore-stopped", "restore-data", "restore-etcd", "restore-api", "restore-absent")
+STEPS = (
+    "restore-stopped", "restore-data", "restore-etcd", "restore-api", "restore-absent", "restore-kubelet",
+    "restore-finished",
+)  # fmt: skip
 
 
-def test_destroyed_data_of_all_masters_comes_back_even_when_the_restore_is_killed_at_every_step(
+def test_destroyed_data_comes_back_although_every_step_is_killed_and_disks_fill_up_meanwhile(
     platform: PlatformLab, kept: Kept
 ) -> None:
     for master in MASTERS:
         platform.on(master, f"rm -rf /var/lib/etcd/member; {KILL_ETCD}")
     for operation in STEPS:
         platform.killed("backup", "restore", str(kept.bundle), when=begun(operation), timeout=600)
+        if operation in ("restore-stopped", "restore-data", "restore-etcd"):
+            # What was begun goes on without its controller, into a disk that is full now.
+            platform("lab", "fail", "disk-full", "master-2")
+            refused = platform.run("--lab", "backup", "restore", str(kept.bundle), "--yes")
+            assert refused.returncode == 1
+            assert "too little space" in refused.stderr and "master-2" in refused.stderr
+            platform("lab", "heal")
     answer = restore(platform, str(kept.bundle))
     told("destroyed data, from the last kill on", answer)
     assert answer["resumes"]
@@ -253,10 +267,13 @@ def test_bare_hosts_and_an_empty_workstation_become_the_platform_again(
     desk = PlatformLab(tmp_path / "cluster.yaml")
     desk.state.mkdir(parents=True)
     shutil.copy(platform.state / "id_ed25519", desk.state)
-    answer = restore(desk, str(kept.bundle), "--key", str(kept.key))
-    told("bare hosts", answer)
-    assert answer["rebuilt"] == list(MASTERS)
-    assert answer["rejoined"] == ["worker-1", "worker-2", "worker-3"]
+    words = (str(kept.bundle), "--key", str(kept.key))
+    for operation in ("restore-identity", "kubeadm-join"):
+        desk.killed("backup", "restore", *words, when=begun(operation), timeout=1200)
+    answer = restore(desk, *words)
+    told("bare hosts, from the last kill on", answer)
+    (empty,) = answer["empty_volumes"]
+    assert empty.startswith("monitoring/prometheus on worker-")
     same(platform, kept)
     assert (desk.state / "kubeconfig").exists()
 
@@ -271,38 +288,88 @@ backup:
         directory: /srv/vault
         identity: .mlops-infra/lab/id_ed25519
         host_key: {key}
+    - name: cloud
+      s3:
+        endpoint: http://{here}:{port}
+        bucket: bundles
+        prefix: site/
+        access_key: {{file: access-key}}
+        secret_key: {{file: secret-key}}
   schedule: {{enabled: true, calendar: "*-*-* *:*:00/20", delay: 5s}}
 """
+
+
+STORE_PORT = 7070
+
+
+@contextmanager
+def bucket(lab: PlatformLab, directory: Path) -> Iterator[Path]:
+    """A real S3-compatible store in the lab's network, where the workstation is; yields the directory of its bucket."""
+    root = directory / "buckets"
+    (root / "bundles").mkdir(parents=True)
+    (directory / "meta").mkdir()
+    environment = {"PATH": os.environ["PATH"], "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
+    words = ["ip", "netns", "exec", f"lab{INSTANCE}-net", str(gateway()), "--port", f":{STORE_PORT}"]
+    words += ["posix", "--sidecar", str(directory / "meta"), str(root)]
+    for name, secret in (("access-key", ACCESS), ("secret-key", SECRET)):
+        (lab.config.parent / name).write_text(secret)
+    with (directory / "log").open("wb") as log:
+        child = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
+        try:
+            yield root / "bundles"
+        finally:
+            child.terminate()
+            child.wait(20)
 
 
 def copies(lab: PlatformLab) -> list[str]:
     return lab.on("worker-3", "ls /srv/vault 2>/dev/null || :").split()
 
 
-def test_the_masters_back_up_by_themselves_and_another_takes_over(platform: PlatformLab, kept: Kept) -> None:
+def test_the_masters_back_up_by_themselves_and_another_takes_over(
+    platform: PlatformLab, kept: Kept, tmp_path: Path
+) -> None:
+    with bucket(platform, tmp_path) as cloud:
+        scheduled(platform, cloud)
+    assert platform.on("master-1", "ls /etc/mlops-infra/backup 2>/dev/null || :") == ""
+
+
+def scheduled(platform: PlatformLab, cloud: Path) -> None:
     key = " ".join(platform.on("worker-3", "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
     before = platform.config.read_text()
     lines = before.splitlines()
-    place = json.loads(platform("--lab", "config", "show", "--json"))["hosts"]["workers"][2]["address"]
+    hosts = json.loads(platform("--lab", "config", "show", "--json"))["hosts"]
+    place = hosts["workers"][2]["address"]
+    here = f"{place.rpartition('.')[0]}.1"
+    schedule = SCHEDULE.format(address=place, key=key, here=here, port=STORE_PORT)
     start = next(i for i, line in enumerate(lines) if line.startswith("backup:"))
     end = next((i for i in range(start + 1, len(lines)) if lines[i] and lines[i][0] not in " #"), len(lines))
-    platform.config.write_text("\n".join(lines[:start] + lines[end:]) + SCHEDULE.format(address=place, key=key))
+    platform.config.write_text("\n".join(lines[:start] + lines[end:]) + schedule)
+    platform.on("worker-3", "rm -rf /srv/vault")
+    for master in MASTERS:
+        platform.on(master, "rm -rf /var/lib/mlops-infra/backups")
     try:
         assert platform.json("backup", "schedule", "--yes")["exit_code"] == 0
-        wait_for(lambda: len(copies(platform)) == 1, 120)
+        wait_for(lambda: len(copies(platform)) == 1, 240)
         holder = next(m for m in MASTERS if platform.on(m, "ls /var/lib/mlops-infra/backups 2>/dev/null || :").strip())
         metric = platform.on(holder, "cat /var/lib/prometheus/node-exporter/backup-last_success_timestamp_seconds.prom")
         assert "\nmlops_infra_backup_last_success_timestamp_seconds 1" in metric
-        fetched = platform.json("backup", "fetch", "vault")
-        assert platform.json("backup", "verify", Path(fetched["bundle"]).name)["ok"]
-        platform("lab", "fail", "power", holder)
+        for where in ("vault", "cloud"):
+            fetched = Path(platform.json("backup", "fetch", where)["bundle"])
+            assert platform.json("backup", "verify", fetched.name)["ok"]
+            fetched.unlink()
+        assert set(copies(platform)) <= {p.name for p in (cloud / "site").iterdir()}
+        platform("lab", "fail", "cable", holder)
         began = time.monotonic()
         wait_for(lambda: len(copies(platform)) > 1, 600, 3)
         sys.stdout.write(f"\ntaken over after {time.monotonic() - began:.0f} s\n")
         others = [m for m in MASTERS if m != holder]
         assert any(platform.on(m, "ls /var/lib/mlops-infra/backups 2>/dev/null || :").strip() for m in others)
+        said = "journalctl -q -o cat --no-pager -u mlops-infra-backup | grep -c 'no majority' || :"
+        platform("lab", "heal")
+        assert int(platform.on(holder, said)) > 0, "cut off, it kept what it had"
+        assert [platform.on(m, said).strip() for m in others] == ["0", "0"]
     finally:
         platform("lab", "heal")
         platform.config.write_text(before)
         platform("--lab", "backup", "schedule", "--off", "--yes", timeout=600)
-    assert platform.on("master-1", "ls /etc/mlops-infra/backup 2>/dev/null || :") == ""

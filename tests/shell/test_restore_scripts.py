@@ -8,8 +8,8 @@ import hashlib
 import pytest
 from sandbox import Sandbox, needs_root
 
-from mlops_infra.core import Operation
-from mlops_infra.operations.restore import STATE, Master, Restore
+from mlops_infra.core import Operation, Secret
+from mlops_infra.operations.restore import STATE, Master, Restore, emptied_command
 
 pytestmark = needs_root
 
@@ -118,6 +118,26 @@ def test_names_and_services_begin_anew_before_the_kubelet_that_starts_them_again
     ]  # fmt: skip
 
 
+def test_volumes_whose_directories_are_gone_are_made_and_told_and_others_stay_as_they_are(host: Sandbox) -> None:
+    operation = RESTORE.volumes("w1", M1, "local-path")
+    top = "/srv/volumes/pvc"
+    host.run(
+        f"printf '#!/bin/sh\\nprintf \"{top}-1_a_data w1\\\\n{top}-2_a_db w1\\\\n{top}-3_b_x w2\\\\n\"\\n' "
+        ">/usr/local/bin/kubectl"
+    )
+    (asked,) = operation.inputs
+    assert asked.host == "m1"
+    said = host.run(asked.script).strip()
+    assert said.split() == [f"volumes={top}-1_a_data", f"{top}-2_a_db"]
+    host.run(f"mkdir -p {top}-2_a_db {STATE}/an-earlier-one && echo kept >{top}-2_a_db/rows")
+    result = host.send(host.batch(script=operation.script({"volumes": Secret(said.partition("=")[2])})))
+    assert result.operation_rc == 0, result
+    assert operation.standing(host.observe(operation.probes)).state == "done"
+    assert host.run(f"stat -c %a {top}-1_a_data; ls {top}-1_a_data; cat {top}-2_a_db/rows") == "777\nkept\n"
+    assert host.run(emptied_command(TOKEN)) == f"{top}-1_a_data\n"
+    assert host.run(f"ls {STATE}") == f"{TOKEN}\n"
+
+
 def test_data_that_was_restored_but_not_marked_is_restored_again_and_the_old_stays_the_old(host: Sandbox) -> None:
     run(host, RESTORE.stop(M1))
     run(host, RESTORE.data(M1))
@@ -125,6 +145,27 @@ def test_data_that_was_restored_but_not_marked_is_restored_again_and_the_old_sta
     run(host, RESTORE.data(M1))
     assert host.run("cat /var/lib/etcd/member/wal/0") == "new\n"
     assert host.run(f"cat /var/lib/etcd/before-{TOKEN}/member/wal/0") == "old\n"
+
+
+def test_after_another_bundle_a_restore_that_was_cut_off_is_void_and_what_was_here_before_both_stays(
+    host: Sandbox,
+) -> None:
+    host.run(f"echo b1 >{WORK}/bundle")
+    run(host, RESTORE.stop(M1))
+    run(host, RESTORE.data(M1))
+    run(host, RESTORE.etcd(M1))
+    host.run("echo half >/var/lib/etcd/member/wal/0")
+    other = Restore("20260103T030405Z-fedcba", MASTERS, "3.5.15", RESTORE.sha256)
+    host.run(f"mkdir {other.work} && cp {WORK}/snapshot.db {other.work} && echo b2 >{other.work}/bundle")
+    run(host, other.stop(M1))
+    assert host.run(f"ls {STATE}") == f"{other.token}\nmanifests\n"
+    run(host, other.data(M1))
+    run(host, other.etcd(M1))
+    run(host, other.api(M1))
+    run(host, other.finish(M1))
+    assert host.run("ls /var/lib/etcd") == f"before-{other.token}\nmember\n"
+    assert host.run(f"cat /var/lib/etcd/before-{other.token}/member/wal/0") == "old\n"
+    assert RESTORE.data(M1).standing(host.observe(RESTORE.data(M1).probes)).state == "pending"
 
 
 def test_from_3_6_on_etcdutl_restores_and_another_minor_is_refused(host: Sandbox) -> None:

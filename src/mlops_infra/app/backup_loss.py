@@ -12,6 +12,9 @@ __all__ = ["Loss", "compare", "object_name"]
 
 _NOISE = ("events/", "leases/", "masterleases/", "ranges/", "apiregistration.k8s.io/")
 _PREFIX = "/registry/"
+_WORDS = {
+    "minions/": "nodes/", "services/specs/": "services/", "services/endpoints/": "endpoints/", "ingress/": "ingresses/",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,10 @@ def compare(packed: bytes, revision: int, listed: bytes | None) -> Loss:
 
 
 def object_name(key: str) -> str:
-    """`/registry/apps/deployments/ns/name` as `apps/deployments/ns/name`."""
-    return key.removeprefix(_PREFIX)
+    """`/registry/minions/name` as `nodes/name`: where etcd's path says it in other words than the API."""
+    name = key.removeprefix(_PREFIX)
+    old = next((old for old in _WORDS if name.startswith(old)), "")
+    return _WORDS.get(old, "") + name.removeprefix(old)
 
 
 def _is_noise(key: str) -> bool:

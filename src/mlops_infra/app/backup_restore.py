@@ -35,14 +35,15 @@ from mlops_infra.engine.result import RunResult
 from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.storage import LOCAL_PATH
 from mlops_infra.operations.etcd_snapshot import MASTER_PATHS
-from mlops_infra.operations.restore import STATE, Master, Restore, rejoined
+from mlops_infra.operations.restore import STATE, Master, Restore, emptied_command, rejoined
 from mlops_infra.phases.kubeadm_config import init_yaml
 from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.phases.workers import workers_phase
 from mlops_infra.transport import Session, Transport
 
-__all__ = ["BARE_PHASES", "RestorePlan", "apply_restore", "plan_restore", "restore_phases"]
+__all__ = ["BARE_PHASES", "RestorePlan", "apply_restore", "emptied", "plan_restore", "restore_phases"]
 
 BARE_PHASES = frozenset({"hosts", "runtime", "lb", "masters"})
 """What `up` brings onto bare hosts before they can be given a cluster back."""
@@ -154,6 +155,22 @@ def apply_restore(
     return done
 
 
+def emptied(context: SiteContext, plan: RestorePlan) -> tuple[str, ...]:
+    """Volumes that came back without what was in them, as `namespace/claim on worker`. A host that does not say has
+    none to tell of."""
+    found = []
+    for host in context.cluster.hosts.workers:
+        try:
+            reply = plan.sessions[host.name].exchange(emptied_command(plan.token), b"", deadline=20)
+        except InfraError:
+            continue
+        for path in reply.stdout.decode("utf-8", "replace").splitlines():
+            # The provisioner's own: pvc-<uid>_<namespace>_<claim>; neither holds a `_`.
+            _, _, claim = PurePosixPath(path).name.partition("_")
+            found.append(f"{claim.replace('_', '/') or path} on {host.name}")
+    return tuple(found)
+
+
 def _engine(
     context: SiteContext, transport: Transport, phases: tuple[Phase, ...], settings: Settings, emit: Emit
 ) -> Engine:
@@ -192,20 +209,24 @@ def restore_phases(context: SiteContext, plan: RestorePlan, identity: Mapping[st
     first = masters[0]
     ready = frozenset(StepId("restore-api", m.name) for m in masters)
     open_again = Step("restore-open", first.name, operations=(restore.absent(first, plan.rejoined),), needs=ready)
+    workers = _nodes(context, plan, restore, open_again.id, first)
+    # Not before the workers: the same command goes on from where it ended only until this is done.
+    all_else = frozenset({open_again.id, *(step.id for step in workers.steps)})
+    finish = tuple(Step("restore-finish", m.name, operations=(restore.finish(m),), needs=all_else) for m in masters)
     return (
         phase("restore-stop", "Stop the control plane", lambda m: (restore.stop(m),)),
         phase("restore-data", "Restore etcd's data", data, "restore-stop"),
         phase("restore-etcd", "Start etcd", lambda m: (restore.etcd(m),), "restore-data"),
         phase("restore-api", "Start the control plane", lambda m: (restore.api(m),), "restore-etcd"),
         Phase("restore-open", "The endpoint", (open_again,)),
-        _nodes(context, plan, restore, open_again.id, first.name),
-        phase("restore-finish", "Put away what is no longer needed", lambda m: (restore.finish(m),), "restore-api"),
+        workers,
+        Phase("restore-finish", "Put away what is no longer needed", finish, FailurePolicy(0.0)),
     )
 
 
-def _nodes(context: SiteContext, plan: RestorePlan, restore: Restore, after: StepId, seed: str) -> Phase:
-    """Workers: their kubelets look anew, bare ones join again under their names."""
-    joins = {s.host: s for s in workers_phase(context.cluster, phase_context(context, seed)).steps}
+def _nodes(context: SiteContext, plan: RestorePlan, restore: Restore, after: StepId, seed: Master) -> Phase:
+    """Workers: their volumes have directories, their kubelets look anew, bare ones join again under their names."""
+    joins = {s.host: s for s in workers_phase(context.cluster, phase_context(context, seed.name)).steps}
     steps = []
     for host in context.cluster.hosts.workers:
         operation = (
@@ -213,7 +234,9 @@ def _nodes(context: SiteContext, plan: RestorePlan, restore: Restore, after: Ste
             if host.name in plan.rejoined
             else restore.kubelet(host.name)
         )
-        steps.append(Step("restore-nodes", host.name, operations=(operation,), needs=frozenset({after})))
+        # Before the kubelet looks for them.
+        volumes = (restore.volumes(host.name, seed, LOCAL_PATH),) if context.cluster.storage.is_ours else ()
+        steps.append(Step("restore-nodes", host.name, operations=(*volumes, operation), needs=frozenset({after})))
     return Phase("restore-nodes", "Workers", tuple(steps), FailurePolicy(1.0))
 
 

@@ -203,9 +203,13 @@ def _any_begun(seen: Mapping[str, Standing], masters: Sequence[str]) -> bool:
 
 
 def resumed(seen: Mapping[str, Standing], masters: Sequence[str], bundle: str) -> str | None:
-    """The token of a restore of this very bundle that was begun and has not ended on every master; None: a new one."""
-    mine = {one.token for name in masters for one in seen[name].begun if one.bundle == bundle and not one.finished}
-    return max(mine, default=None)
+    """The token of a restore of this very bundle that was begun and has not ended on every master; None: a new one.
+
+    Only of the last that was begun: where another bundle came between, masters no longer stand as this one left them.
+    """
+    open_ones = [one for name in masters for one in seen[name].begun if not one.finished]
+    last = max(open_ones, key=lambda one: one.token, default=None)
+    return last.token if last is not None and last.bundle == bundle else None
 
 
 def new_token(now: datetime | None = None) -> str:

@@ -95,7 +95,7 @@ def _go_on(
     steps: Any,
 ) -> int:
     """After the yes: prepare, restore, and prove it."""
-    from mlops_infra.app.backup_restore import apply_restore  # noqa: PLC0415
+    from mlops_infra.app.backup_restore import apply_restore, emptied  # noqa: PLC0415
     from mlops_infra.ui.backup_restore import restore_shape, restore_text, upload_text  # noqa: PLC0415
     from mlops_infra.ui.progress import Progress  # noqa: PLC0415
     from mlops_infra.ui.report import results_text  # noqa: PLC0415
@@ -114,10 +114,12 @@ def _go_on(
         out.aside(f"full log: {run.directory}; the same command goes on from where this ended")
         out.answer(restore_shape(plan, run, steps.seconds, time.monotonic() - begun))
         return run.exit_code
+    empty = emptied(context, plan)
     code, proof = _prove(context, options, out, steps)
     total = time.monotonic() - begun
-    out.text("\n" + restore_text(plan, steps.seconds, total, out.style))
-    out.answer({**restore_shape(plan, run, steps.seconds, total), "exit_code": int(code), **proof})
+    out.text("\n" + restore_text(plan, steps.seconds, total, empty, out.style))
+    shape = {**restore_shape(plan, run, steps.seconds, total), "empty_volumes": list(empty)}
+    out.answer({**shape, "exit_code": int(code), **proof})
     return code
 
 

@@ -7,13 +7,15 @@ up from there. The token is one restore's; another restore of the same bundle ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from shlex import quote
 
 from mlops_infra.core import (
     Absent,
     Facts,
+    Input,
+    Inputs,
     Operation,
     OperationState,
     Probe,
@@ -27,7 +29,7 @@ from mlops_infra.core import (
 from mlops_infra.operations.evidence import evidence
 from mlops_infra.render import render
 
-__all__ = ["STATE", "Master", "Restore", "keys_script", "rejoined", "restore_look_script"]
+__all__ = ["STATE", "Master", "Restore", "emptied_command", "keys_script", "rejoined", "restore_look_script"]
 
 STATE = "/var/lib/mlops-infra/restore"
 DATA = "/var/lib/etcd"
@@ -81,8 +83,11 @@ class Restore:
         return max(LEAST_BUMP, (int(begun.timestamp()) - _BUMP_EPOCH) * _BUMP_RATE)
 
     def stop(self, master: Master) -> Operation:
-        """API server, controllers, scheduler and etcd of this master end."""
-        return self._operation("stopped", f"stop the control plane of {master.name}", "restore-stop", deadline=300)
+        """API server, controllers, scheduler and etcd of this master end; an earlier restore that did not is void."""
+        return self._operation(
+            "stopped", f"stop the control plane of {master.name}", "restore-stop", deadline=300,
+            data=DATA, token=self.token,
+        )  # fmt: skip
 
     def identity(self, master: Master) -> Operation:
         """A bare host is this master again. Only for masters with files."""
@@ -126,6 +131,22 @@ class Restore:
 
     def kubelet(self, name: str) -> Operation:
         return self._operation("kubelet", f"the kubelet of {name} looks anew", "restore-kubelet", deadline=120)
+
+    def volumes(self, name: str, seed: Master, storage_class: str) -> Operation:
+        """Directories of the volumes that `storage_class`, a local-path, has on this node: what is missing is made,
+        empty. `emptied_command` tells of them afterwards."""
+        asked = render("backup/volumes.sh.j2", server=quote(seed.server), node=quote(name), storage_class=storage_class)
+
+        def script(inputs: Inputs) -> Script:
+            paths = [quote(path) for path in inputs["volumes"].reveal().split()]
+            return Script(render("backup/restore-volumes.sh.j2", state=STATE, work=self.work, paths=paths))
+
+        title = f"directories of volumes on {name}"
+        return replace(
+            self._operation("volumes", title, "restore-volumes", deadline=120, paths=[]),
+            script=script,
+            inputs=(Input(seed.name, asked, deadline=400),),
+        )
 
     def finish(self, master: Master) -> Operation:
         return self._operation(
@@ -199,3 +220,8 @@ def restore_look_script() -> bytes:
 def keys_script() -> bytes:
     """Asks a member for all its keys and their revisions: etcdctl's JSON behind gzip."""
     return render("backup/keys.sh.j2").encode()
+
+
+def emptied_command(token: str) -> str:
+    """Lists the directories of volumes that this restore made, empty, on a host; nothing where it made none."""
+    return f"cat {quote(f'{STATE}/{token}/volumes')} 2>/dev/null || :"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from mlops_infra.ui.report import table
 
 __all__ = [
     "STEPS", "Listed", "backup_shape", "backup_text", "key_shape", "key_text", "list_shape", "list_text",
-    "manifest_shape", "manifest_text", "size_text",
+    "manifest_shape", "manifest_text", "size_text", "versions_text",
 ]  # fmt: skip
 
 STEPS = {
@@ -160,6 +160,16 @@ def list_shape(found: Sequence[Listed], directory: str) -> dict[str, Any]:
     }
 
 
+def versions_text(versions: Mapping[str, str]) -> str:
+    """What programs say of themselves, without the module path and the commit that containerd adds."""
+    said = {name: [w for w in text.split() if not w.startswith("github.com/")] for name, text in versions.items()}
+    if said.get("kernel"):
+        said["kernel"].insert(0, "Linux")
+    if "containerd" in said:
+        said["containerd"] = said["containerd"][:2]
+    return ", ".join(" ".join(words) for words in said.values() if words)
+
+
 def manifest_text(path: str, manifest: Manifest, style: Style, *, files: bool, verified: bool) -> str:
     etcd = manifest.etcd
     lines = [
@@ -168,7 +178,7 @@ def manifest_text(path: str, manifest: Manifest, style: Style, *, files: bool, v
         f"made       {manifest.created} on {manifest.host} by {manifest.tool}",
         f"etcd       {etcd['version']}: {etcd['live_keys']} keys at revision {etcd['revision']}, hash {etcd['hash']}, "
         f"{size_text(int(etcd['size']))}, trial restore {'passed' if etcd['trial_restore'] else 'not made'}",
-        f"versions   {', '.join(v for v in manifest.versions.values() if v)}",
+        f"versions   {versions_text(manifest.versions)}",
         f"files      {len(manifest.files)}, {size_text(sum(size for size, _ in manifest.files.values()))}",
     ]
     if files:

@@ -29,7 +29,7 @@ def drill_text(done: Drill, style: Style) -> str:
         [
             *lines,
             f"time       {done.total:.1f} s until the API answered with everything ({took})",
-            f"point      {_span(done.age)} old: what has come since would be lost",
+            f"point      the data is {_span(done.age)} old: what has come since would be lost",
         ]
     )
 

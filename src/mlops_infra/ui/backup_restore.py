@@ -8,7 +8,7 @@ from typing import Any
 from mlops_infra.app.backup_loss import Loss
 from mlops_infra.app.backup_restore import RestorePlan
 from mlops_infra.engine.result import RunResult
-from mlops_infra.ui.backup import size_text
+from mlops_infra.ui.backup import size_text, versions_text
 from mlops_infra.ui.console import Style
 
 __all__ = ["loss_text", "plan_shape", "restore_plan_text", "restore_shape", "restore_text", "upload_text"]
@@ -22,11 +22,15 @@ def restore_plan_text(plan: RestorePlan, masters: Sequence[str], style: Style) -
     lines = [
         style.strong(f"Restore {said.cluster.name} from {plan.bundle}"),
         f"made       {said.created} on {said.host}: {said.etcd['live_keys']} keys at revision {said.etcd['revision']}, "
-        f"etcd {said.etcd['version']}, {', '.join(v for v in said.versions.values() if v)}",
+        f"etcd {said.etcd['version']}, {versions_text(said.versions)}",
         "",
     ]
     if plan.resumes:
-        lines += [f"{style.note('note:')} a restore of this bundle was begun ({plan.token}): it goes on from there", ""]
+        lines += [
+            f"{style.note('note:')} a restore of this bundle was begun ({plan.token}) and has not ended: it goes on "
+            "from there, and what is done is not done again",
+            "",
+        ]
     else:
         lines += [*loss_text(plan.loss, said.created, style), ""]
     bare = (*plan.bare_balancers, *plan.rebuilt, *plan.rejoined)
@@ -45,7 +49,10 @@ def restore_plan_text(plan: RestorePlan, masters: Sequence[str], style: Style) -
     if plan.rejoined:
         lines.append(f"  join       {', '.join(plan.rejoined)}: under their names, with their labels and pods")
     lines.append("  prove      up, doctor, smoke")
-    return "\n".join([*lines, "", "Persistent volumes are not in a bundle: what pods kept there stays as it is now."])
+    volumes = "Persistent volumes are not in a bundle: what pods kept there stays as it is now."
+    if plan.rejoined:
+        volumes += f"\nlocal-path volumes that are not on the disks of {', '.join(plan.rejoined)} come back empty."
+    return "\n".join([*lines, "", volumes])
 
 
 def loss_text(loss: Loss, since: str, style: Style) -> list[str]:
@@ -94,17 +101,19 @@ def upload_text(done: int, size: int) -> str:
     return f"{size_text(done)} of {size_text(size)}"
 
 
-def restore_text(plan: RestorePlan, seconds: Mapping[str, float], total: float, style: Style) -> str:
-    """The end of one that went well."""
+def restore_text(
+    plan: RestorePlan, seconds: Mapping[str, float], total: float, empty: Sequence[str], style: Style
+) -> str:
+    """The end of one that went well. `empty`: volumes whose directories were gone."""
     took = ", ".join(f"{name} {second:.0f}" for name, second in seconds.items())
-    return "\n".join(
-        [
-            f"{style.good('restored')}   {plan.manifest.cluster.name} as of {plan.manifest.created}",
-            f"time       {total:.0f} s ({took})",
-            f"before     etcd's data of before lies in /var/lib/etcd/before-{plan.token} of each master that had any; "
-            "the next restore removes it, or you do",
-        ]
-    )
+    lines = [
+        f"{style.good('restored')}   {plan.manifest.cluster.name} as of {plan.manifest.created}",
+        f"time       {total:.0f} s ({took})",
+        f"before     etcd's data of before lies in /var/lib/etcd/before-{plan.token} of each master that had any; "
+        "the next restore removes it, or you do",
+    ]
+    lost = "its directory was gone, and with it what pods kept there"
+    return "\n".join([*lines, *(f"{style.warn('empty:')} the volume of {name}: {lost}" for name in empty)])
 
 
 def restore_shape(plan: RestorePlan, run: RunResult, seconds: Mapping[str, float], total: float) -> dict[str, Any]:

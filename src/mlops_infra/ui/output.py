@@ -55,7 +55,7 @@ class Output:
         if not sys.stdin.isatty():
             raise UsageError(
                 "This changes hosts, and there is no terminal to ask on",
-                remedy="Add --yes to go on without a question, or look with `mlops-infra plan` first.",
+                remedy="Add --yes to go on without a question, or run it at a terminal.",
             )
         self.err.write(f"{question} [y/N] ")
         self.err.flush()

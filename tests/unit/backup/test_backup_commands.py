@@ -11,6 +11,7 @@ from backup_site import Hosts, open_demo
 
 from mlops_infra.app.backup import Steps, take_backup
 from mlops_infra.cli import main as cli
+from mlops_infra.ui.backup import versions_text
 
 
 @pytest.fixture
@@ -69,3 +70,11 @@ def test_the_key_is_shown_as_unsafe_until_it_was_exported(
     assert said(capsys, "backup", "key", "path")["safe"] is True
     (tmp_path / "other").write_text(bundle.parent.parent.joinpath("backup-key.txt").read_text())
     assert said(capsys, "backup", "verify", "--key", str(tmp_path / "other"))["ok"] is True
+
+
+def test_versions_are_said_without_module_paths_and_commits() -> None:
+    said = {
+        "kubelet": "Kubernetes v1.31.4", "containerd": "containerd github.com/containerd/containerd v1.7.27 05044ec",
+        "kernel": "6.1.0", "os": "",
+    }  # fmt: skip
+    assert versions_text(said) == "Kubernetes v1.31.4, containerd v1.7.27, Linux 6.1.0"

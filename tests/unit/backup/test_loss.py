@@ -36,6 +36,12 @@ def test_what_came_changed_and_went_since_the_snapshot_is_named() -> None:
     assert not loss.is_nothing
 
 
+def test_names_are_the_apis_where_etcds_paths_have_others() -> None:
+    made = ("minions/w1", "services/specs/a/web", "services/endpoints/a/web", "ingress/a/web", "ingressclasses/nginx")
+    loss = compare(packed(*((f"/registry/{name}", 130, 130) for name in made)), REVISION, b"")
+    assert loss.created == ("endpoints/a/web", "ingressclasses/nginx", "ingresses/a/web", "nodes/w1", "services/a/web")
+
+
 def test_events_leases_and_keys_of_others_are_no_loss() -> None:
     loss = compare(
         packed(

@@ -184,6 +184,17 @@ def test_a_restore_that_was_cut_off_goes_on_with_its_token(context: SiteContext,
     assert anew.token != "20260102T000000Z-t" and not anew.resumes
 
 
+def test_of_two_that_were_cut_off_only_the_last_goes_on(context: SiteContext, hosts: Hosts) -> None:
+    digest = hashlib.sha256(sealed(context).read_bytes()).hexdigest()
+    hosts.said["m1"] += f"restore 20260102T000000Z-t {digest} begun\nrestore 20260103T000000Z-u another begun\n"
+    hosts.said["m2"] += f"restore 20260102T000000Z-t {digest} begun\n"
+    path, keys = context.site.config.parent / "bundle.tar.age", identities([key_path(context.site)])
+    plan = plan_restore(context, hosts.transport(), path, keys, Steps(lambda step: None))
+    assert not plan.resumes
+    hosts.said["m1"] = hosts.said["m1"].replace("another begun", "another finished")
+    assert plan_restore(context, hosts.transport(), path, keys, Steps(lambda step: None)).resumes
+
+
 def test_a_bare_master_gets_what_all_masters_share_and_nothing_of_one_host(context: SiteContext, hosts: Hosts) -> None:
     from mlops_infra.app.backup_restore import _identity_files
 
@@ -204,11 +215,13 @@ def test_the_masters_wait_for_one_another_between_the_phases(context: SiteContex
         ("restore-data", "restore-stop"),
         ("restore-etcd", "restore-data"),
         ("restore-api", "restore-etcd"),
-        ("restore-finish", "restore-api"),
     ):
         for step in phases[name].steps:
             assert {(n.phase, n.host) for n in step.needs} == {(before, m) for m in masters}
-    assert [s.operations[0].id for s in phases["restore-nodes"].steps] == ["restore-kubelet", "restore-kubelet"]
+    for step in phases["restore-finish"].steps:
+        assert {str(n.host) for n in step.needs if n.phase == "restore-nodes"} == {"w1", "w2"}
+    for step in phases["restore-nodes"].steps:
+        assert [o.id for o in step.operations] == ["restore-volumes", "restore-kubelet"]
 
 
 def test_a_mark_on_the_host_says_that_a_step_is_done(context: SiteContext, hosts: Hosts) -> None:
