@@ -12,6 +12,7 @@ from mlops_infra.doctor.hosts import evidence_of
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.drift import drift, drift_probes
+from mlops_infra.resources.api_objects import NO_CLUSTER_YET
 
 __all__ = ["ADVICE", "PLATFORM", "plan_drift"]
 
@@ -40,7 +41,8 @@ def plan_drift(claimed: Callable[[Change], bool]) -> Check:
             return Skipped(view.no_plan or "no plan could be made")
         found = []
         for host in dict.fromkeys(step.id.host for step in view.plan.steps):
-            changes = tuple(c for c in view.changes(host) if not claimed(c))
+            # Where the API did not answer the plan takes it that nothing is there; here that is no drift.
+            changes = tuple(c for c in view.changes(host) if not claimed(c) and c.reason != NO_CLUSTER_YET)
             if changes:
                 found.append(_drift_finding(host, changes))
         return tuple(found) if found else OK

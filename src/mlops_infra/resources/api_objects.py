@@ -11,7 +11,10 @@ from mlops_infra.resources.api_apply import apply_actions
 from mlops_infra.resources.api_inventory import Inventory, Owned
 from mlops_infra.resources.api_leaves import differences, shown_object
 
-__all__ = ["ApiObjects", "probe_of"]
+__all__ = ["NO_CLUSTER_YET", "ApiObjects", "probe_of"]
+
+NO_CLUSTER_YET = "cluster does not exist yet"
+"""The reason for a change of objects of which nothing is known: no API answered."""
 
 Manifest = Mapping[str, Any]
 
@@ -52,7 +55,7 @@ class ApiObjects:
         unknown = [m for m, answer in answers if not isinstance(answer, Mapping | Absent)]
         if unknown and len(unknown) == len(answers):
             lines = [f"+ {_named(m)}" for m in self.manifests]
-            return self._change(Kind.CREATE, "cluster does not exist yet", self.manifests, lines)
+            return self._change(Kind.CREATE, NO_CLUSTER_YET, self.manifests, lines)
         wrong: list[Manifest] = []
         missing: list[Manifest] = []
         lines = []

@@ -34,6 +34,7 @@ from mlops_infra.doctor.view import Local
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.errors import ExitCode, UsageError
+from mlops_infra.resources.api_objects import NO_CLUSTER_YET
 from mlops_infra.testing.platform import FakePlatform, FakeWire
 from mlops_infra.ui.console import Style
 from mlops_infra.ui.doctor import diagnosis_text, explanation_text
@@ -209,6 +210,12 @@ class TestOrder:
 
 
 class TestWhatIsGone:
+    def test_objects_that_nobody_could_ask_for_are_no_drift(self, sick: Platform) -> None:
+        sick.drift(API, "api:Roles", reason=NO_CLUSTER_YET)
+        assert sick.findings == ()
+        sick.drift(API, "api:Other")
+        assert sick.only.finding.brief.startswith("the cluster: api:Other")
+
     def test_the_api(self, sick: Platform) -> None:
         sick.api_down()
         assert sick.findings == ()
