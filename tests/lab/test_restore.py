@@ -209,6 +209,18 @@ STEPS = (
 )  # fmt: skip
 
 
+def workers_disk_is_full(lab: PlatformLab, kept: Kept) -> None:
+    """A worker that cannot note what it did keeps the restore open, and the next run says so or ends it."""
+    lab("lab", "fail", "disk-full", "worker-2")
+    try:
+        done = lab.run("--lab", "--json", "backup", "restore", str(kept.bundle), "--yes", timeout=1800)
+        assert "Traceback" not in done.stderr
+        assert done.returncode != 0
+        assert "worker-2" in done.stdout + done.stderr
+    finally:
+        lab("lab", "heal")
+
+
 def test_destroyed_data_comes_back_although_every_step_is_killed_and_disks_fill_up_meanwhile(
     platform: PlatformLab, kept: Kept
 ) -> None:
@@ -216,16 +228,37 @@ def test_destroyed_data_comes_back_although_every_step_is_killed_and_disks_fill_
         platform.on(master, f"rm -rf /var/lib/etcd/member; {KILL_ETCD}")
     for operation in STEPS:
         platform.killed("backup", "restore", str(kept.bundle), when=begun(operation), timeout=600)
-        if operation in ("restore-stopped", "restore-data", "restore-etcd"):
-            # What was begun goes on without its controller, into a disk that is full now.
-            platform("lab", "fail", "disk-full", "master-2")
-            refused = platform.run("--lab", "backup", "restore", str(kept.bundle), "--yes")
-            assert refused.returncode == 1
-            assert "too little space" in refused.stderr and "master-2" in refused.stderr
-            platform("lab", "heal")
+        # What was begun goes on without its controller, into a disk that is full now.
+        platform("lab", "fail", "disk-full", "master-2")
+        refused = platform.run("--lab", "backup", "restore", str(kept.bundle), "--yes")
+        assert refused.returncode == 1
+        assert "too little space" in refused.stderr and "master-2" in refused.stderr
+        platform("lab", "heal")
+        if operation == "restore-kubelet":
+            workers_disk_is_full(platform, kept)
     answer = restore(platform, str(kept.bundle))
     told("destroyed data, from the last kill on", answer)
     assert answer["resumes"]
+    same(platform, kept)
+
+
+def test_a_restore_that_was_cut_off_is_void_once_another_bundle_was_restored(
+    platform: PlatformLab, kept: Kept, tmp_path: Path
+) -> None:
+    platform.kubectl("create namespace later")
+    made = json.loads(platform("--lab", "backup", "etcd", "--json"))
+    other = Path(shutil.copy(made["bundle"], tmp_path))
+    for master in MASTERS:
+        platform.on(master, f"rm -rf /var/lib/etcd/member; {KILL_ETCD}")
+    platform.killed("backup", "restore", str(kept.bundle), when=begun("restore-data"), timeout=600)
+    answer = restore(platform, str(other))
+    assert not answer["resumes"]
+    assert "later" in platform.kubectl("get namespaces")
+    # The first one again: from its beginning, since nothing stands as it left it.
+    answer = restore(platform, str(kept.bundle), "--roll-back")
+    told("superseded, then back", answer)
+    assert not answer["resumes"]
+    assert "namespaces/later" in answer["lost"]["created"]
     same(platform, kept)
 
 
@@ -258,6 +291,16 @@ def test_a_full_disk_of_a_master_is_refused_before_anything_is_stopped(platform:
     finally:
         platform("lab", "heal")
     wait_for(lambda: all(platform.nodes().values()), 120)
+
+
+def test_a_bundle_of_another_cluster_is_refused(platform: PlatformLab, kept: Kept) -> None:
+    """The same file, hosts and key: the cluster on them is another one now."""
+    platform("lab", "reset", "--yes", timeout=900)
+    platform.up()
+    refused = platform.run("--lab", "backup", "restore", str(kept.bundle), "--yes", "--roll-back")
+    assert refused.returncode == 1
+    assert "another cluster" in refused.stderr
+    assert all(platform.nodes().values())
 
 
 def test_bare_hosts_and_an_empty_workstation_become_the_platform_again(
