@@ -47,6 +47,7 @@ def controller(config: Path, count: int) -> int:
             port=FIRST_PORT + number,
             host_key=os.environ["FLEET_HOST_KEY"],
             user=os.environ["FLEET_USER"] or target.user,
+            identity=Path(os.environ["FLEET_KEY"]),
         )
         for number, (name, target) in enumerate(own.items())
     }
@@ -68,7 +69,7 @@ def controller(config: Path, count: int) -> int:
 def openssh(address: str, key: str, known: str, count: int) -> int:
     """The floor: log in to each sshd and run `true`. The key exchange is the cheapest that both sides know."""
     options = ["-F", "none", "-i", key, "-o", f"UserKnownHostsFile={known}", "-o", "IdentitiesOnly=yes"]
-    options += ["-o", "BatchMode=yes", "-o", "KexAlgorithms=curve25519-sha256", "-l", "root"]
+    options += ["-o", "BatchMode=yes", "-o", "KexAlgorithms=ecdh-sha2-nistp256", "-l", "root"]
 
     def login(number: int) -> int:
         return subprocess.run(
