@@ -97,7 +97,7 @@ def prepare(lab: Lab, work: Path) -> None:
             "endpoint": _block(lab, host.name),
             "codename": host.codename,
             "sysctls": SYSCTLS,
-            "base_packages": list(BASE if host.name == LB else NODE_BASE),
+            "base_packages": [*(BASE if host.name == LB else NODE_BASE), *(["curl"] if host.name in MASTERS else [])],
             "platform_packages": asked[host.name].split() if host.name in NODES else [],
         }
         for host in lab.twin.hosts

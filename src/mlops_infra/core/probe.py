@@ -176,7 +176,7 @@ class Command(Probe[CommandFact]):
 
 @dataclass(frozen=True, slots=True)
 class ApiObject(Probe[Mapping[str, Any]]):
-    """One object of the Kubernetes API, as its JSON. All of a run are read by one kubectl on one master.
+    """One object of the Kubernetes API, as its JSON. All of a run are read by one program on one master.
 
     Absent when the API says so; Unknown when there is no API to ask.
     """
@@ -189,7 +189,11 @@ class ApiObject(Probe[Mapping[str, Any]]):
 
 @dataclass(frozen=True, slots=True)
 class ApiList(Probe[tuple[Mapping[str, Any], ...]]):
-    """All objects of a kind, e.g. `nodes`, in all namespaces; `selector` is a label selector."""
+    """All objects of a kind, e.g. `nodes`, in all namespaces; `selector` is a label selector.
+
+    With an `api_version` (`v1`) it is read beside the objects, without a kubectl of its own, which costs 0.2 s.
+    """
 
     resource: str
     selector: str = ""
+    api_version: str = ""

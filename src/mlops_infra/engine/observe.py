@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import groupby
 from shlex import quote
 from typing import Any
+from urllib.parse import quote_plus
 
 from mlops_infra.core.probe import (
     ApiList,
@@ -50,6 +51,7 @@ _CHUNK = 200
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(service|socket|timer|mount|swap|target|slice|path|device|automount|scope)")
 _PATTERN = re.compile(r"/[A-Za-z0-9_./*-]+")
+_NAME = re.compile(r"[a-z0-9][a-z0-9:._-]*")
 _WORD = re.compile(r"[A-Za-z0-9_.=!,()/ -]+")
 
 # Features whose presence another path than /sys/module tells (domain.md 1.2).
@@ -210,19 +212,55 @@ def _api(asked: tuple[Probe[Any], ...], api: ApiEndpoint) -> Iterator[str]:
     if not objects and not lists:
         return
     yield f"if q_api_ready {quote(api.server)} {quote(api.kubeconfig)}; then"
-    if objects:
+    direct = [(number, probe) for number, probe in lists if probe.api_version]
+    if objects or direct:
+        paths = [(n, _api_path(p)) for n, p in _of(ApiObject, asked)] + [(n, _list_path(p)) for n, p in direct]
+        words = " \\\n".join(f"{number} {quote(path)}" for number, path in paths)
+        yield f"if q_api_keys; then q_api_get {words}"
+        yield "else"
         # A stream of JSON: with `---` between them kubectl takes them for JSON as well, and stops at the first dash.
         documents = "\n".join(json.dumps(_document(p)) for p in objects)
-        yield f"q_api_objects {quote(documents)}"
-    for number, probe in lists:
-        selector = quote(_word(probe.selector)) if probe.selector else "''"
-        yield f"q_api_list {quote(_word(probe.resource))} {number} {selector}"
+        yield f"q_api_objects {quote(documents)}" if objects else ":"
+        yield from map(_listed, direct)
+        yield "fi"
+    yield from (_listed(one) for one in lists if one not in direct)
     yield "fi"
+
+
+def _listed(asked: tuple[str, ApiList]) -> str:
+    number, probe = asked
+    selector = quote(_word(probe.selector)) if probe.selector else "''"
+    return f"q_api_list {quote(_word(probe.resource))} {number} {selector}"
+
+
+def _api_path(probe: ApiObject) -> str:
+    """Where the API server has it. The plural is guessed as Kubernetes itself does where it has nobody to ask
+    (`UnsafeGuessKindToResource` of apimachinery)."""
+    kind = _word(probe.kind).lower()
+    if kind.endswith("s"):
+        plural = kind if kind == "endpoints" else f"{kind}es"
+    else:
+        plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    inside = f"/namespaces/{_name(probe.namespace)}" if probe.namespace else ""
+    return f"{_group_path(probe.api_version)}{inside}/{plural}/{_name(probe.name)}"
+
+
+def _list_path(probe: ApiList) -> str:
+    selector = f"?labelSelector={quote_plus(probe.selector)}" if probe.selector else ""
+    return f"{_group_path(probe.api_version)}/{_word(probe.resource)}{selector}"
+
+
+def _group_path(api_version: str) -> str:
+    return f"/{'apis' if '/' in api_version else 'api'}/{_word(api_version)}"
 
 
 def _document(probe: ApiObject) -> dict[str, Any]:
     metadata = {"name": probe.name} | ({"namespace": probe.namespace} if probe.namespace else {})
     return {"apiVersion": probe.api_version, "kind": probe.kind, "metadata": metadata}
+
+
+def _name(text: str) -> str:
+    return _checked(_NAME, text, "name in the API")
 
 
 def _word(text: str) -> str:

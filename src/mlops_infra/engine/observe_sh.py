@@ -252,6 +252,9 @@ q_command() {
   printf '%s %s\n' "$N" "${e:-141}"
 }"""
 
+# Objects are asked for with curl where it is there (on masters of ours it is): one connection for all, many at a time.
+# kubectl takes three to five times as long for the same reads: it asks for one after the other. What lists of other
+# groups are called only kubectl can find out.
 _API = r"""
 kc() { timeout -k 2 20 kubectl --kubeconfig "$kf" --server "$ks" --cache-dir /run/mlops-infra/kubectl \
   --request-timeout=5s "$@"; }
@@ -273,6 +276,28 @@ q_api_objects() {
   err=$(printf '%s' "$m" | kc get -f - --ignore-not-found -o json 2>&1 >&3); e=$?
   printf '%s %s\n' "$N" "$e"
   frame objects-said - "$err"
+}
+q_api_keys() {
+  command -v curl >/dev/null 2>&1 || return 1
+  mkdir -p /run/mlops-infra && d=$(mktemp -d /run/mlops-infra/api.XXXXXX) || return 1
+  k=$(cat "$kf")
+  for v in certificate-authority client-certificate client-key; do
+    w=${k#*"$v-data: "}
+    [ "$w" != "$k" ] && printf '%s' "${w%%"$nl"*}" | base64 -d >"$d/$v" || { rm -rf "$d"; return 1; }
+  done 2>/dev/null
+}
+q_api_get() {
+  c=
+  while [ $# -gt 0 ]; do c="${c}url=\"$ks$2\"${nl}output=\"$d/a/$1\"$nl"; shift 2; done
+  mkdir -p "$d/a"
+  printf '%s got -\n' "$N"
+  err=$(printf '%s' "$c" | timeout -k 2 20 curl -q -sSgZ --no-progress-meter --noproxy '*' -A mlops-infra \
+    --parallel-max 16 --connect-timeout 5 --cacert "$d/certificate-authority" --cert "$d/client-certificate" \
+    --key "$d/client-key" -K - 2>&1); e=$?
+  head -v -c 16777216 -- "$d"/a/* 2>/dev/null
+  printf '\n%s %s\n' "$N" "$e"
+  frame got-said - "$err"
+  rm -rf "$d"
 }
 q_api_list() {
   printf '%s list %s\n' "$N" "$2"

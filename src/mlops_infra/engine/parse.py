@@ -73,7 +73,7 @@ def _parse(stdout: bytes, asked: tuple[Probe[Any], ...], nonce: str) -> Facts:
             case Unit():
                 answers[probe] = units(probe.name)
             case ApiObject():
-                answers[probe] = answer_object(api, probe)
+                answers[probe] = answer_object(api, probe, number)
             case ApiList():
                 answers[probe] = answer_list(api, number)
             case Sysctl() if _present(said.records.get(number), probe):

@@ -1,4 +1,4 @@
-"""What kubectl said: objects, 'not there', or why nobody could tell."""
+"""What curl or kubectl said: objects, 'not there', or why nobody could tell."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["ApiAnswer", "answer_list", "answer_object", "read_api"]
 
 Frames = Mapping[str, tuple[bytes, str]]
 
+_FILE = re.compile(rb"==> \S*/(\d+) <==")
 _NO_MATCH = re.compile(r'no matches for kind "([^"]+)" in version "([^"]+)"')
 _NO_TYPE = re.compile(r"the server doesn't have a resource type|could not find the requested resource")
 _HARMLESS = re.compile(r"^(Warning:|W\d{4} |ensure CRDs are installed first)|^\s*$")
@@ -22,13 +23,17 @@ _HARMLESS = re.compile(r"^(Warning:|W\d{4} |ensure CRDs are installed first)|^\s
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """`down` says why there was nobody to ask, `failed` what went wrong with the question about objects."""
+    """`down` says why there was nobody to ask, `failed` what went wrong with the question about objects.
+
+    `got`: answers by the number of the probe, where they were asked for by number.
+    """
 
     down: str = ""
     failed: str = ""
     objects: Mapping[tuple[str, str, str, str], Mapping[str, Any]] = field(default_factory=dict)
     unknown_kinds: frozenset[tuple[str, str]] = frozenset()
     lists: Mapping[int, tuple[Mapping[str, Any], ...] | Any] = field(default_factory=dict)
+    got: Mapping[int, Any] = field(default_factory=dict)
 
 
 def read_api(frames: Frames) -> ApiAnswer:
@@ -36,6 +41,9 @@ def read_api(frames: Frames) -> ApiAnswer:
     if "api-down -" in frames:
         return ApiAnswer(down=_text(frames["api-down -"][0]))
     lists = {int(k.split()[1]): _list(frames, k) for k in frames if k.startswith("list ")}
+    if "got -" in frames:
+        ended, said = frames["got -"][1], _text(frames.get("got-said -", (b"", ""))[0])
+        return ApiAnswer(failed=_silence(ended, said), lists=lists, got=_got(frames["got -"][0]))
     if "objects -" not in frames:
         return ApiAnswer(down="not asked", lists=lists)
     raw, ended = frames["objects -"]
@@ -46,10 +54,12 @@ def read_api(frames: Frames) -> ApiAnswer:
     return ApiAnswer(failed=failed, objects={_key(i): i for i in items}, unknown_kinds=missing, lists=lists)
 
 
-def answer_object(api: ApiAnswer, probe: ApiObject) -> Any:
+def answer_object(api: ApiAnswer, probe: ApiObject, number: int = -1) -> Any:
     """The object's JSON; Absent only where the API said so (or knows no such kind); else Unknown with the reason."""
     if api.down:
         return Unknown(api.down)
+    if number in api.got:
+        return api.got[number]
     for namespace in {probe.namespace, probe.namespace or "default"}:
         found = api.objects.get((probe.api_version, probe.kind, namespace, probe.name))
         if found is not None:
@@ -62,7 +72,51 @@ def answer_object(api: ApiAnswer, probe: ApiObject) -> Any:
 def answer_list(api: ApiAnswer, number: int) -> Any:
     if number in api.lists:
         return api.lists[number]
-    return Unknown(api.down or "not asked")
+    found = api.got.get(number)
+    if isinstance(found, Mapping):
+        return tuple({**_kind_of(found), **item} for item in found.get("items") or ())
+    return found if found is not None else Unknown(api.down or api.failed or "not asked")
+
+
+def _kind_of(listed: Mapping[str, Any]) -> dict[str, Any]:
+    """What an item of a list leaves out: it is of the list's kind."""
+    kind = str(listed.get("kind", "")).removesuffix("List")
+    return {"apiVersion": listed.get("apiVersion", ""), "kind": kind}
+
+
+def _got(text: bytes) -> dict[int, Any]:
+    """What curl left in files that are named by number, as `head -v` shows them: a line that names the file, then its
+    content. The API server writes an answer in one line."""
+    answers: dict[int, Any] = {}
+    number = -1
+    for line in text.splitlines():
+        if (named := _FILE.fullmatch(line)) is not None:
+            number = int(named[1])
+        elif line.strip():
+            answers[number] = _answered(line)
+    return answers
+
+
+def _answered(line: bytes) -> Any:
+    if line == b"404 page not found":  # a group that has no types yet
+        return ABSENT
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return Unknown("the API's answer is not whole")
+    if not isinstance(found, dict):
+        return Unknown("the API's answer is no object")
+    if found.get("kind") != "Status" or found.get("apiVersion") != "v1":
+        return found
+    return ABSENT if found.get("code") == 404 else Unknown(str(found.get("message") or "the API refused to answer"))
+
+
+def _silence(ended: str, said: str) -> str:
+    """Why curl has no answer to some question."""
+    if ended in ("28", "124", "137"):
+        return "the API did not answer in time"
+    reasons = re.findall(r"^curl: \(\d+\) (.+)", said, re.MULTILINE)
+    return reasons[0] if reasons else f"the API gave no answer (curl {ended})"
 
 
 def _list(frames: Frames, what: str) -> Any:

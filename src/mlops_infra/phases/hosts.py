@@ -9,10 +9,10 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.context import AptKey, PhaseContext
 from mlops_infra.phases.distribution import (
-    BASE_PACKAGES,
     DOCKER_KEY,
     KUBERNETES_KEY,
     DistributionRepository,
+    base_packages,
     docker_repository,
     kubernetes_repository,
     time_service,
@@ -107,7 +107,7 @@ def _resources(cluster: Cluster, host: Host, repositories: tuple[DistributionRep
             File("/etc/apt/apt.conf.d/52mlops-infra", _UNATTENDED),
             File("/etc/needrestart/conf.d/mlops-infra.conf", _NEEDRESTART),
         ]
-    names = (*(BASE_PACKAGES if is_node else ("ca-certificates", "openssl")), *settings.extra_packages)
+    names = (*base_packages(cluster.role(host.name)), *settings.extra_packages)
     resources.append(Packages("base", dict.fromkeys(names), along=later_packages(cluster, is_node=is_node)))
     if is_node:
         modules = tuple(dict.fromkeys((*MODULES, *settings.modules)))

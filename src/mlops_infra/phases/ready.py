@@ -13,7 +13,7 @@ from mlops_infra.phases.context import PhaseContext
 __all__ = ["NODES", "NodesReady", "ready_phase"]
 
 NAME = "ready"
-NODES = ApiList("nodes")
+NODES = ApiList("nodes", api_version="v1")
 SECONDS = 180
 """Flannel's image and CoreDNS on a slow disk; by hand it took 30 s for six nodes (lab.md)."""
 

@@ -99,7 +99,8 @@ def read_script(script: str, facts: Mapping[Probe[Any], Any]) -> tuple[str, dict
             case "q_pkg" | "q_unit":
                 asked.update((next(extra), Package(w) if function == "q_pkg" else Unit(w)) for w in words)
             case "q_api_list":
-                asked[int(words[1])] = ApiList(words[0], words[2])
+                listed = {(p.resource, p.selector): p for p in facts if isinstance(p, ApiList)}
+                asked[int(words[1])] = listed.get((words[0], words[2]), ApiList(words[0], words[2]))
             case "q_api_objects":
                 asked.update((next(extra), _object(text)) for text in words[0].splitlines())
             case _:

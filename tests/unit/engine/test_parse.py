@@ -206,3 +206,38 @@ def test_reading_a_script_back_gives_its_probes() -> None:
     ]
     _, asked = read_script(compile_observe(odd, NONCE, ApiEndpoint("https://x:6443")).decode(), {})
     assert set(asked.values()) == set(odd)
+
+
+def got(text: bytes, ended: str = "0", said: bytes = b"") -> Any:
+    return read_api({"got -": (text, ended), "got-said -": (said, "0")})
+
+
+def test_answers_by_number_are_told_apart_by_the_files_they_came_in() -> None:
+    api = got(
+        b'==> /run/mlops-infra/api.x/a/1 <==\n{"kind":"Node","apiVersion":"v1","metadata":{"name":"master-1"}}\n'
+        b'\n==> /run/mlops-infra/api.x/a/12 <==\n{"kind":"Status","apiVersion":"v1","code":404,"reason":"NotFound"}\n'
+        b"\n==> /run/mlops-infra/api.x/a/13 <==\n404 page not found\n"
+        b'\n==> /run/mlops-infra/api.x/a/14 <==\n{"kind":"Status","apiVersion":"v1","code":403,"message":"no"}\n'
+        b'\n==> /run/mlops-infra/api.x/a/15 <==\n{"kind":"Nod',
+        "28",
+        b"curl: (28) Operation timed out\n",
+    )
+    node = ApiObject("v1", "Node", "master-1")
+    assert answer_object(api, node, 1)["metadata"] == {"name": "master-1"}
+    assert answer_object(api, node, 12) == ABSENT
+    assert answer_object(api, node, 13) == ABSENT
+    assert answer_object(api, node, 14) == Unknown("no")
+    assert answer_object(api, node, 15) == Unknown("the API's answer is not whole")
+    assert answer_object(api, node, 16) == Unknown("the API did not answer in time")
+
+
+@pytest.mark.parametrize(
+    ("ended", "said", "reason"),
+    [
+        ("7", b"curl: (7) Failed to connect to 10.0.0.1 port 6443\n", "Failed to connect to 10.0.0.1 port 6443"),
+        ("124", b"", "the API did not answer in time"),
+        ("0", b"", "the API gave no answer (curl 0)"),
+    ],
+)
+def test_what_curl_brought_no_answer_to_is_unknown_never_absent(ended: str, said: bytes, reason: str) -> None:
+    assert answer_object(got(b"", ended, said), ApiObject("v1", "Node", "x"), 0) == Unknown(reason)

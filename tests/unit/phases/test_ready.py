@@ -9,7 +9,7 @@ import pytest
 from mlops_infra.core import UNKNOWN, ApiList, Facts
 from mlops_infra.phases.ready import NodesReady
 
-NODES = ApiList("nodes")
+NODES = ApiList("nodes", api_version="v1")
 
 
 def node(name: str, ready: str) -> dict[str, Any]:
