@@ -36,10 +36,7 @@ def controller(config: Path, count: int) -> int:
     one = next(host for host in cluster.hosts.workers if host.name == os.environ["FLEET_WORKER"])
     fleet = tuple(one.model_copy(update={"name": f"host-{n:03}"}) for n in range(count))
     cluster = cluster.model_copy(update={"hosts": cluster.hosts.model_copy(update={"masters": (), "workers": fleet})})
-    known = phase_context(context)
-    whole = (hosts_phase(cluster, known), runtime_phase(cluster, known))
     names = {host.name for host in fleet}
-    phases = tuple(replace(p, steps=tuple(s for s in p.steps if s.host in names)) for p in whole)
     own = {name: target for name, target in targets(cluster, config.parent).items() if name in names}
     where = {
         name: replace(
@@ -51,8 +48,13 @@ def controller(config: Path, count: int) -> int:
         )
         for number, (name, target) in enumerate(own.items())
     }
+    transport = transport_of(context)
+    transport.expect(where.values())
+    known = phase_context(context)
+    whole = (hosts_phase(cluster, known), runtime_phase(cluster, known))
+    phases = tuple(replace(p, steps=tuple(s for s in p.steps if s.host in names)) for p in whole)
     made = time.monotonic() - began
-    with Engine(transport_of(context), where, phases, Settings("fleet", (), site.runs)) as engine:
+    with Engine(transport, where, phases, Settings("fleet", (), site.runs)) as engine:
         plan = engine.plan()
         told = {
             "made": made,

@@ -85,6 +85,8 @@ class Platform:
 
     def plan(self) -> Plan:
         """What would be done. Preflight's refusals are among the problems, its warnings and orphans among the notes."""
+        if self.asked.phases is None:
+            self._expect()
         questions = _merged(status_questions(self.cluster), asked_first(self.cluster))
         plan = self._plan_with(None, questions)
         seen = self._seen()
@@ -114,6 +116,7 @@ class Platform:
 
         For those who judge by the same answers: one channel a host. Raises InfraError where the phases cannot be made.
         """
+        self._expect()
         questions = _merged(_merged(status_questions(self.cluster), asked_first(self.cluster)), more or {})
         self.phases = tuple(phases_for(self.cluster, phase_context(self.context)))
         self._engine = self._engine_for(self.phases)
@@ -145,6 +148,12 @@ class Platform:
         self._transport.close()
 
     # ------------------------------------------------------------------------------------------------------------
+
+    def _expect(self) -> None:
+        """Hosts shake hands while the phases are made."""
+        limit = self.asked.limit
+        reached = targets(self.cluster, self.context.site.config.parent)
+        self._transport.expect(target for name, target in reached.items() if not limit or name in limit)
 
     def _plan_with(self, seed: str | None, questions: Questions) -> Plan:
         self.phases = tuple(phases_for(self.cluster, phase_context(self.context, seed)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_infra.core.secret import Secret
 from mlops_infra.errors import InfraError
+from mlops_infra.transport.ahead import Ahead
 from mlops_infra.transport.errors import LinkLost, Refused, TimedOut, TransportError
 from mlops_infra.transport.known_hosts import HostKey
 from mlops_infra.transport.privilege import Way, Wrapped, denial, no_password, way_of, wrap, wrong_password
@@ -50,14 +51,19 @@ class SshTransport:
         self._lock = threading.Lock()
         self._made: Links | None = None
         self._sessions: list[SshSession] = []
+        self._ahead = Ahead()
 
     def preload(self) -> None:
         """Import what connecting needs (0.1 s), e.g. in a thread while the plan is still being made."""
         self._links()
 
+    def expect(self, targets: Iterable[Target]) -> None:
+        """Begin to connect to hosts that are about to be asked; `connect` then waits only for what is left of that."""
+        self._ahead.expect(targets, lambda target: self._links().open(target))
+
     def connect(self, target: Target) -> SshSession:
         """See `Transport.connect`."""
-        session = SshSession(target, self._links().open(target), self._password)
+        session = SshSession(target, self._ahead.take(target) or self._links().open(target), self._password)
         with self._lock:
             self._sessions.append(session)
         return session
@@ -70,6 +76,7 @@ class SshTransport:
         return self._links().scan(target, kind)
 
     def close(self) -> None:
+        self._ahead.close(_end)
         with self._lock:
             sessions, self._sessions = self._sessions, []
         for session in sessions:
@@ -84,6 +91,12 @@ class SshTransport:
 
                 self._made = Links(self._known_hosts, self._ssh_config)
             return self._made
+
+
+def _end(connection: Any) -> None:
+    from mlops_infra.transport.link import close_quietly  # noqa: PLC0415
+
+    close_quietly(connection)
 
 
 class _AskedOnce:
@@ -156,9 +169,7 @@ class SshSession:
         return held
 
     def close(self) -> None:
-        from mlops_infra.transport.link import close_quietly  # noqa: PLC0415
-
-        close_quietly(self._connection)
+        _end(self._connection)
 
     def _begin(self, command: str, deadline: float | None) -> tuple[Running, bytes]:
         """Open a channel and see the command started as root. Returns it with what stdout said first."""
