@@ -88,6 +88,16 @@ def _api(errors: int, length: int) -> Series:
     }
 
 
+def _copies(**missing: tuple[int, int]) -> Series:
+    """By master: places that did not take its last backup, and when it said so."""
+    file = "/var/lib/prometheus/node-exporter/backup-missing_copies.prom"
+    found = {_ALLOWED: "3600x90"}
+    for node, (places, told) in missing.items():
+        found[f'mlops_infra_backup_missing_copies{{job="node-exporter",node="{node}"}}'] = f"{places}x90"
+        found[f'node_textfile_mtime_seconds{{job="node-exporter",node="{node}",file="{file}"}}'] = f"{told}x90"
+    return found
+
+
 def _api_over_time(errors: str) -> Series:
     """A hundred requests a minute that go well, and these errors."""
     return {
@@ -449,6 +459,10 @@ CASES: tuple[Case, ...] = (
         {'kube_namespace_created{namespace="kube-system"}': "3000x90", _ALLOWED: "3600x90"},
         at="75m",
     ),
+    # The last one lacks a copy; the one before did.
+    Case("BackupCopyMissing", _copies(m1=(0, 2000), m2=(1, 3000)), _copies(m1=(1, 2000), m2=(0, 3000)), at="75m"),
+    # Nobody backs up any more, or not by a timer: that is BackupTooOld's.
+    Case("BackupCopyMissing", _copies(m1=(1, 1000)), _copies(m1=(1, 800)), at="75m"),
 )  # fmt: skip
 
 _SHARES = {"5m": 0.1, "30m": 0.2, "1h": 0.4, "2h": 0.36, "6h": 0.5, "1d": 0.3}
