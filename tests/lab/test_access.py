@@ -145,8 +145,8 @@ def pipeline(people: PlatformLab, tmp_path_factory: pytest.TempPathFactory) -> d
 class TestPipeline:
     """The example's own scripts, under the operator's role."""
 
-    def test_it_builds_deploys_and_checks(self, pipeline: dict[str, str]) -> None:
-        for script in ("build.sh", "deploy.sh"):
+    def test_it_tests_builds_deploys_and_checks(self, pipeline: dict[str, str]) -> None:
+        for script in ("test.sh", "build.sh", "deploy.sh"):
             done = inside(f"{pipeline['HERE']}/ci/{script}", **pipeline)
             assert done.returncode == 0, done.stdout + done.stderr
         assert "4 predictions as they should be" in done.stdout

@@ -6,6 +6,7 @@ The tests of this module are chapters: each takes the platform as the one before
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from platform_lab import PlatformLab, wait_for
 from ruamel.yaml import YAML
 from webhook import ADDRESS, PORT, Webhook
 
+from mlops_infra.app.smoke_full import ml_documents
 from mlops_infra.phases.boards import DASHBOARDS
+from mlops_infra.render import to_yaml
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800), pytest.mark.long]
 
@@ -42,33 +45,8 @@ SETTINGS = {
 BOARDS = [
     (board.name, graph.title, query) for board in DASHBOARDS for graph in board.graphs for query, _ in graph.lines
 ]
-MEASURED = """
-apiVersion: v1
-kind: Pod
-metadata:
-  name: measured
-  labels: {app.kubernetes.io/name: measured}
-  annotations: {prometheus.io/scrape: "true", prometheus.io/port: "9101"}
-spec:
-  containers:
-    - name: measured
-      image: quay.io/prometheus/node-exporter:v1.9.0
-      args: ["--web.listen-address=:9101"]
----
-apiVersion: v1
-kind: Service
-metadata: {name: measured}
-spec: {selector: {app.kubernetes.io/name: measured}, ports: [{port: 9101}]}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: measured}
-spec:
-  ingressClassName: nginx
-  rules:
-    - host: measured.example.test
-      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: measured, port: {number: 9101}}}}]}
-"""
+SERVICE = "measured"
+"""Namespace and host of the ML service of the examples."""
 CRASHES = """
 apiVersion: v1
 kind: Pod
@@ -119,6 +97,13 @@ def asked(lab: PlatformLab, query: str) -> list[dict[str, Any]]:
     return found
 
 
+def predicted(lab: PlatformLab) -> None:
+    """One prediction of the ML service, through the load balancer and the ingress."""
+    body = '{"temperature": 3.0, "hour": 8, "working_day": true}'
+    words = ("-s", "-m", "5", "-o", "/dev/null", "-H", f"Host: {SERVICE}.example.test", "-d", body)
+    lab.run("lab", "curl", "--", *words, "http://10.110.190.21/predict")
+
+
 def number(lab: PlatformLab, query: str) -> float:
     found = asked(lab, query)
     return float(found[0]["value"][1]) if found else 0.0
@@ -147,6 +132,20 @@ def hook(watched: PlatformLab, tmp_path_factory: pytest.TempPathFactory) -> Iter
     served = Webhook.start(kept, watched.environment)
     yield served
     served.stop()
+
+
+@pytest.fixture(scope="class")
+def served(watched: PlatformLab) -> Iterator[PlatformLab]:
+    """With the ML service of the examples, which is annotated for Prometheus as a user's own would be."""
+    host = f"{SERVICE}.example.test"
+    made = ml_documents(SERVICE, host, ingress_class="nginx", has_pools=False, asked_for={})
+    watched.kubectl(f"create namespace {SERVICE}")
+    try:
+        apply(watched, "---\n".join(map(to_yaml, made)))
+        watched.kubectl(f"-n {SERVICE} rollout status deployment/ml-service --timeout=180s")
+        yield watched
+    finally:
+        watched.kubectl(f"delete namespace {SERVICE} --wait=false")
 
 
 class TestWhatUpBuilt:
@@ -187,20 +186,18 @@ class TestWhatUpBuilt:
             2,
         )
 
-    def test_every_query_of_every_dashboard_returns_data_through_grafana(self, watched: PlatformLab) -> None:
-        apply(watched, MEASURED)
-        watched.run("--lab", "backup", "etcd")
-        password = watched.json("monitoring", "password")["password"]
+    def test_every_query_of_every_dashboard_returns_data_through_grafana(self, served: PlatformLab) -> None:
+        served.run("--lab", "backup", "etcd")
+        password = served.json("monitoring", "password")["password"]
         url = "http://10.110.190.26:30300/api/datasources/proxy/uid/prometheus/api/v1/query"
         missing = dict.fromkeys(BOARDS)
-        used = ("-s", "-o", "/dev/null", "-H", "Host: measured.example.test", "http://10.110.190.21/")
 
         def none_is_missing() -> bool:
             # The controller forgets what it counted for an Ingress that is gone, as that of the smoke test is.
-            watched.run("lab", "curl", "--", *used)
+            predicted(served)
             for one in list(missing):
                 words = ("-sf", "-m", "10", "-u", f"admin:{password}", "--data-urlencode", f"query={one[2]}", url)
-                if json.loads(watched("lab", "curl", "--", *words))["data"]["result"]:
+                if json.loads(served("lab", "curl", "--", *words))["data"]["result"]:
                     missing.pop(one)
             return not missing
 
@@ -208,6 +205,20 @@ class TestWhatUpBuilt:
         while not none_is_missing():
             assert time.monotonic() < end, f"no data for {list(missing)}"
             time.sleep(5)
+
+    def test_the_dashboard_applications_tells_what_the_ml_service_does(self, served: PlatformLab) -> None:
+        def shown(title: str) -> float:
+            """NaN where the graph has no line of it: none of these queries makes one up."""
+            (query,) = (q for board, graph, q in BOARDS if (board, graph) == ("applications", title))
+            ours = {"namespace": SERVICE, "app": "ml-service"}
+            return next((float(s["value"][1]) for s in asked(served, query) if s["metric"] == ours), math.nan)
+
+        def is_shown() -> bool:
+            predicted(served)
+            return shown("Throughput") > 0 and shown("95 % answered within") > 0 and shown("Errors") == 0
+
+        wait_for(is_shown, 180, 3)
+        assert shown("Pods scraped") == 2
 
     def test_a_pod_keeps_what_it_wrote_when_it_is_made_anew(self, watched: PlatformLab) -> None:
         apply(watched, KEEPS)

@@ -12,9 +12,14 @@ from platform_lab import PlatformLab, wait_for
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
-def smoke(lab: PlatformLab, rc: int = 0) -> dict[str, Any]:
-    done = lab.run("--lab", "smoke", "--json")
-    assert done.returncode == rc, done.stdout + done.stderr
+LATE = {"top", "ml-scraped", "targets", "watchdog"}
+"""Checks of what is measured once in a while: right after `up` metrics-server and Prometheus may not know yet."""
+
+
+def smoke(lab: PlatformLab, *words: str, rc: int | None = 0) -> dict[str, Any]:
+    """`rc`: the exit code that is asserted; None: 0 or 2."""
+    done = lab.run("--lab", "smoke", *words, "--json")
+    assert done.returncode in ((0, 2) if rc is None else (rc,)), done.stdout + done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
@@ -37,13 +42,18 @@ def test_a_healthy_platform_passes_all_of_it(platform: PlatformLab) -> None:
     wait_for(lambda: left(platform) == "", 60, 2)
 
 
-def test_the_full_half_gets_known_answers_and_skips_what_the_platform_does_not_have(platform: PlatformLab) -> None:
-    done = platform.run("--lab", "smoke", "--full", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = results(json.loads(done.stdout))
-    asked = {name: found[name] for name in ("ml-start", "ml-ingress", "ml-lb", "ml-metrics")}
-    assert set(asked.values()) == {"ok"}, found
-    assert set(found.values()) <= {"ok", "skipped"}
+def test_the_full_half_skips_nothing_and_passes_on_the_platform_that_ships(platform: PlatformLab) -> None:
+    """cluster.yaml has storage, metrics and monitoring on. Only what Prometheus has not asked yet is waited for."""
+    found: dict[str, str] = {}
+
+    def has_passed() -> bool:
+        found.update(results(smoke(platform, "--full", rc=None)))
+        wrong = {name for name, result in found.items() if result != "ok"}
+        assert wrong <= LATE, found
+        return not wrong
+
+    wait_for(has_passed, 180, 5)
+    assert found.keys() >= {"ml-start", "ml-ingress", "ml-lb", "ml-metrics", "volume"} | LATE, found
     wait_for(lambda: left(platform) == "", 60, 2)
 
 

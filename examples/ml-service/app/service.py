@@ -22,6 +22,7 @@ from typing import Any
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LIMIT = 64 * 1024
 """Bytes of a request's body."""
+TOOK = "http_request_duration_seconds"
 PATHS = ("/predict", "/healthz", "/readyz", "/metrics")
 
 
@@ -65,7 +66,7 @@ def features(temperature: float, hour: float, working_day: bool) -> list[float]:
 
 
 class Metrics:
-    """Counters of this process. The names are what alerts/ml-service.rules.yaml and dashboards ask for."""
+    """Counters of this process, under the usual names: the dashboard Applications and the alerts ask for them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,28 +90,31 @@ class Metrics:
 
     def text(self, model: str) -> str:
         with self._lock:
-            lines = ["# HELP ml_requests_total Requests that were answered.", "# TYPE ml_requests_total counter"]
-            lines += [f'ml_requests_total{{path="{p}",code="{c}"}} {n}' for (p, c), n in sorted(self._requests.items())]
+            lines = ["# HELP http_requests_total Requests that were answered.", "# TYPE http_requests_total counter"]
             lines += [
-                "# HELP ml_request_errors_total Answers that were the service's fault.",
-                "# TYPE ml_request_errors_total counter",
-                f"ml_request_errors_total {sum(n for (_, c), n in self._requests.items() if c >= 500)}",
+                f'http_requests_total{{path="{p}",code="{c}"}} {n}' for (p, c), n in sorted(self._requests.items())
             ]
-            lines += ["# HELP ml_request_seconds How long answers took.", "# TYPE ml_request_seconds histogram"]
+            lines += [
+                "# HELP http_request_errors_total Answers that were the service's fault.",
+                "# TYPE http_request_errors_total counter",
+                f"http_request_errors_total {sum(n for (_, c), n in self._requests.items() if c >= 500)}",
+            ]
+            lines += [
+                f"# HELP {TOOK} How long answers took.",
+                f"# TYPE {TOOK} histogram",
+            ]
             for path in sorted({p for p, _ in self._requests}):
                 count = sum(n for (p, _), n in self._requests.items() if p == path)
+                lines += [f'{TOOK}_bucket{{path="{path}",le="{b}"}} {self._buckets[path, b]}' for b in BUCKETS]
                 lines += [
-                    f'ml_request_seconds_bucket{{path="{path}",le="{b}"}} {self._buckets[path, b]}' for b in BUCKETS
-                ]
-                lines += [
-                    f'ml_request_seconds_bucket{{path="{path}",le="+Inf"}} {count}',
-                    f'ml_request_seconds_sum{{path="{path}"}} {self._seconds[path]:.6f}',
-                    f'ml_request_seconds_count{{path="{path}"}} {count}',
+                    f'{TOOK}_bucket{{path="{path}",le="+Inf"}} {count}',
+                    f'{TOOK}_sum{{path="{path}"}} {self._seconds[path]:.6f}',
+                    f'{TOOK}_count{{path="{path}"}} {count}',
                 ]
             lines += [
-                "# HELP ml_requests_in_flight Requests that are being answered.",
-                "# TYPE ml_requests_in_flight gauge",
-                f"ml_requests_in_flight {self._flying}",
+                "# HELP http_requests_in_flight Requests that are being answered.",
+                "# TYPE http_requests_in_flight gauge",
+                f"http_requests_in_flight {self._flying}",
             ]
             lines += [
                 "# HELP ml_model_info The model that answers.",

@@ -54,22 +54,22 @@ class Served(unittest.TestCase):
         )
         for body in wrong:
             self.assertEqual(self.ask("POST", "/predict", body)[0], 400, body)
-        self.assertIn("ml_request_errors_total 0", self.ask("GET", "/metrics")[1])
+        self.assertIn("http_request_errors_total 0", self.ask("GET", "/metrics")[1])
 
     def test_requests_latency_and_errors_are_counted(self) -> None:
         self.ask("POST", "/predict", GOLDEN["cases"][0]["input"])
         self.service.model.weights = []
         self.assertEqual(self.ask("POST", "/predict", GOLDEN["cases"][0]["input"])[0], 500)
         text = self.ask("GET", "/metrics")[1]
-        self.assertIn('ml_requests_total{path="/predict",code="200"} 1', text)
-        self.assertIn('ml_request_seconds_bucket{path="/predict",le="+Inf"} 2', text)
-        self.assertIn('ml_request_seconds_count{path="/predict"} 2', text)
-        self.assertIn("ml_request_errors_total 1", text)
+        self.assertIn('http_requests_total{path="/predict",code="200"} 1', text)
+        self.assertIn('http_request_duration_seconds_bucket{path="/predict",le="+Inf"} 2', text)
+        self.assertIn('http_request_duration_seconds_count{path="/predict"} 2', text)
+        self.assertIn("http_request_errors_total 1", text)
 
     def test_who_scans_makes_no_new_time_series(self) -> None:
         for number in range(5):
             self.assertEqual(self.ask("GET", f"/wp-login-{number}.php")[0], 404)
-        self.assertIn('ml_requests_total{path="other",code="404"} 5', self.ask("GET", "/metrics")[1])
+        self.assertIn('http_requests_total{path="other",code="404"} 5', self.ask("GET", "/metrics")[1])
 
     def test_a_service_that_ends_is_not_ready_and_still_answers(self) -> None:
         self.assertEqual(self.ask("GET", "/readyz")[0], 200)

@@ -36,7 +36,7 @@ def wrong():
         text = ask("/metrics")
     except (OSError, ValueError, KeyError) as error:
         return f"no answer: {error}"
-    wanted = ("ml_requests_total", "ml_request_seconds_bucket", "ml_request_errors_total")
+    wanted = ("http_requests_total", "http_request_duration_seconds_bucket", "http_request_errors_total")
     missing = [name for name in wanted if name not in text]
     return f"no {', '.join(missing)} in /metrics" if missing else ""
 

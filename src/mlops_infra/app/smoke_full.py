@@ -262,7 +262,7 @@ def _platform(ground: Ground, master: str, server: str, *, is_served: bool) -> d
     """Asked again until Prometheus knows the service's pods: it looks for new ones once in its round."""
     import time  # noqa: PLC0415 - of this loop alone
 
-    scraped = f'sum(ml_requests_total{{namespace="{ground.namespace}"}})'
+    scraped = f'sum(http_requests_total{{namespace="{ground.namespace}"}})'
     questions = [
         ("scraped", "prometheus-server:9090", f"/api/v1/query?query={url_quote(scraped)}"),
         ("down", "prometheus-server:9090", f"/api/v1/query?query={url_quote('up == 0')}"),

@@ -26,7 +26,7 @@ __all__ = [
     "parse_said",
 ]
 
-FAMILIES = ("ml_requests_total", "ml_request_errors_total", "ml_request_seconds")
+FAMILIES = ("http_requests_total", "http_request_errors_total", "http_request_duration_seconds")
 _PLACES = {"ml-ingress": "the ML service predicts what is known, through the ingress",
            "ml-lb": "the ML service predicts what is known, at an address of MetalLB"}  # fmt: skip
 Said = Mapping[str, Sequence[str]]

@@ -11,6 +11,8 @@ _POD = 'container!="",pod!=""'
 _FILES = 'job="node-exporter",fstype!~"tmpfs|ramfs|overlay|squashfs"'
 _API = 'job="apiserver"'
 _INGRESS = 'job="ingress"'
+# Kubelets and Prometheus ask every pod all the time: what they asked is no use that anybody made of it.
+_ASKED = 'job="pods",path!~"/(healthz|livez|readyz|metrics)"'
 
 _CLUSTER = Board(
     "cluster",
@@ -254,20 +256,19 @@ _APPLICATIONS = Board(
     (
         Graph(
             "Throughput", "reqps",
-            (('sum by (namespace, app) (rate(http_requests_total{job="pods"}[5m])) or '
-              'sum by (namespace, app) (up{job="pods"} * 0)', "{{namespace}}/{{app}}"),),
+            ((f"sum by (namespace, app) (rate(http_requests_total{{{_ASKED}}}[5m]))", "{{namespace}}/{{app}}"),),
         ),
         Graph(
             "Errors", "percentunit",
-            (('sum by (namespace, app) (rate(http_requests_total{job="pods",code=~"5.."}[5m])) / '
-              'sum by (namespace, app) (rate(http_requests_total{job="pods"}[5m])) or '
-              'sum by (namespace, app) (up{job="pods"} * 0)', "{{namespace}}/{{app}}"),),
+            # Who has never failed has no series of failures.
+            ((f'sum by (namespace, app) (rate(http_requests_total{{{_ASKED},code=~"5.."}}[5m])) / '
+              f"sum by (namespace, app) (rate(http_requests_total{{{_ASKED}}}[5m])) or "
+              f"sum by (namespace, app) (rate(http_requests_total{{{_ASKED}}}[5m]) * 0)", "{{namespace}}/{{app}}"),),
         ),
         Graph(
             "95 % answered within", "s",
-            (('histogram_quantile(0.95, sum by (namespace, app, le) '
-              '(rate(http_request_duration_seconds_bucket{job="pods"}[5m]))) or '
-              'sum by (namespace, app) (up{job="pods"} * 0)', "{{namespace}}/{{app}}"),),
+            (("histogram_quantile(0.95, sum by (namespace, app, le) "
+              f"(rate(http_request_duration_seconds_bucket{{{_ASKED}}}[5m])))", "{{namespace}}/{{app}}"),),
         ),
         Graph("Pods scraped", "short", (('sum by (namespace, app) (up{job="pods"})', "{{namespace}}/{{app}}"),)),
         Graph(

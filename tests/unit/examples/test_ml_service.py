@@ -81,6 +81,8 @@ def test_pods_have_no_rights_no_root_and_are_found_by_prometheus() -> None:
     annotations = template["metadata"]["annotations"]
     assert annotations["prometheus.io/scrape"] == "true"
     assert annotations["prometheus.io/port"] == str(container["ports"][0]["containerPort"])
+    # Prometheus' label `app`, by which dashboards and alerts know it.
+    assert template["metadata"]["labels"]["app.kubernetes.io/name"] == "ml-service"
     assert "replicas" not in deployment["spec"], "the autoscaler says how many"
 
 

@@ -1,7 +1,9 @@
-"""For every shipped alert: series that make it fire, and series, as near to them as can be, that do not.
+"""For every shipped alert: series that make it fire, and series, as near to them as can be, that do not; and for every
+recording rule: series, and what comes of them.
 
 Series are promtool's: `0x30` is thirty minutes of zeros, `0+60x30` grows by sixty a minute. `at` is when it is asked.
-An alert with two severities has a case each: `severity` says whose.
+An alert with several rules has a case of each: `severity`, and `window` where two have the same, say whose. With a window
+no other rule of that severity may fire beside it.
 """
 
 # ruff: noqa: E501 - a series is one word
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["CASES", "Case"]
+__all__ = ["CASES", "RECORDED", "Case", "Recorded"]
 
 Series = Mapping[str, str]
 
@@ -23,6 +25,16 @@ class Case:
     quiet: Series
     at: str = "30m"
     severity: str = ""
+    window: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What recording rules make of these series: by name of what is recorded, values by labels."""
+
+    series: Series
+    expected: Mapping[str, Mapping[str, float]]
+    at: str = "30m"
 
 
 def _up(job: str) -> str:
@@ -73,6 +85,43 @@ def _api(errors: int, length: int) -> Series:
     return {
         'apiserver_request_total{job="apiserver",code="200"}': f"0+100x{length}",
         'apiserver_request_total{job="apiserver",code="500"}': f"0+{errors}x{length}",
+    }
+
+
+def _copies(**missing: tuple[int, int]) -> Series:
+    """By master: places that did not take its last backup, and when it said so."""
+    file = "/var/lib/prometheus/node-exporter/backup-missing_copies.prom"
+    found = {_ALLOWED: "3600x90"}
+    for node, (places, told) in missing.items():
+        found[f'mlops_infra_backup_missing_copies{{job="node-exporter",node="{node}"}}'] = f"{places}x90"
+        found[f'node_textfile_mtime_seconds{{job="node-exporter",node="{node}",file="{file}"}}'] = f"{told}x90"
+    return found
+
+
+def _api_over_time(errors: str) -> Series:
+    """A hundred requests a minute that go well, and these errors."""
+    return {
+        'apiserver_request_total{job="apiserver",code="200"}': "0+100x400",
+        'apiserver_request_total{job="apiserver",code="500"}': errors,
+    }
+
+
+_BURSTS = ((2, 1, 9), (20, 3, 7), (45, 8, 2), (90, 6, 14), (200, 32, 18), (1000, 10, 90))
+"""Minutes ago, errors, and requests that went well: one in each window of the API's recording rules."""
+_DAY = 1440
+
+
+def _bursts() -> Series:
+    """Counters that stand still between: so a sample at a window's edge changes nothing."""
+    steps = {_DAY - ago: (errors, well) for ago, errors, well in _BURSTS}
+    failed, well = [1000], [1000]
+    for minute in range(1, _DAY + 1):
+        more = steps.get(minute, (0, 0))
+        failed.append(failed[-1] + more[0])
+        well.append(well[-1] + more[1])
+    return {
+        f'apiserver_request_total{{job="apiserver",code="{code}"}}': " ".join(map(str, values))
+        for code, values in ((500, failed), (200, well))
     }
 
 
@@ -267,8 +316,16 @@ CASES: tuple[Case, ...] = (
          f"etcd_mvcc_db_total_size_in_bytes{_ETCD}": "20000000x60"},
     ),
     # --- control plane ---
-    Case("KubeAPIErrorBudgetBurn", _api(25, 90), _api(5, 90), at="80m", severity="critical"),
-    Case("KubeAPIErrorBudgetBurn", _api(5, 220), _api(2, 220), at="200m", severity="warning"),
+    # The last half of the hour; ten minutes of it.
+    Case("KubeAPIErrorBudgetBurn", _api_over_time("0x369 40+40x30"), _api_over_time("0x389 40+40x10"),
+         at="400m", severity="critical", window="1h"),
+    # For five hours what a single one may have; for no more than three quarters of an hour.
+    Case("KubeAPIErrorBudgetBurn", _api_over_time("0x99 10+10x300"), _api_over_time("0x354 10+10x45"),
+         at="400m", severity="critical", window="6h"),
+    # For six hours, and it is over.
+    Case("KubeAPIErrorBudgetBurn", _api_over_time("0+10x400"), _api_over_time("0+10x365 3650x35"),
+         at="400m", severity="critical", window="6h"),
+    Case("KubeAPIErrorBudgetBurn", _api(5, 220), _api(2, 220), at="200m", severity="warning", window="1d"),
     Case("KubeAPIDown", *_both(_up("apiserver"), "0x60", "1x60")),
     Case(
         "KubeAPITerminatedRequests",
@@ -402,4 +459,28 @@ CASES: tuple[Case, ...] = (
         {'kube_namespace_created{namespace="kube-system"}': "3000x90", _ALLOWED: "3600x90"},
         at="75m",
     ),
+    # The last one lacks a copy; the one before did.
+    Case("BackupCopyMissing", _copies(m1=(0, 2000), m2=(1, 3000)), _copies(m1=(1, 2000), m2=(0, 3000)), at="75m"),
+    # Nobody backs up any more, or not by a timer: that is BackupTooOld's.
+    Case("BackupCopyMissing", _copies(m1=(1, 1000)), _copies(m1=(1, 800)), at="75m"),
+)  # fmt: skip
+
+_SHARES = {"5m": 0.1, "30m": 0.2, "1h": 0.4, "2h": 0.36, "6h": 0.5, "1d": 0.3}
+_EVENTS = "kube_customresource_event_count"
+
+RECORDED: tuple[Recorded, ...] = (
+    Recorded(
+        _bursts(), {f"apiserver:errors:ratio_rate{window}": {"{}": share} for window, share in _SHARES.items()},
+        at=f"{_DAY}m",
+    ),
+    Recorded(
+        {f'{_EVENTS}{{namespace="a",event="p.1",type="Warning",reason="BackOff",kind="Pod"}}': "5x30",
+         # Told once: the API gives no count.
+         f'{_EVENTS}{{namespace="b",event="q.1",type="Warning",reason="BackOff",kind="Pod"}}': "0x30",
+         f'{_EVENTS}{{namespace="a",event="p.2",type="Normal",reason="Pulled",kind="Pod"}}': "0x30"},
+        {"cluster:events:count": {'{type="Warning",reason="BackOff",kind="Pod"}': 6,
+                                  '{type="Normal",reason="Pulled",kind="Pod"}': 1}},
+    ),
+    # 36 hours, the default.
+    Recorded({}, {"mlops_infra:backup_max_age:seconds": {"{}": 129600}}),
 )  # fmt: skip

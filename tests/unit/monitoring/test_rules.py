@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alert_cases import CASES, Case
+from alert_cases import CASES, RECORDED, Case
 
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.alert_rules import alert_rules, with_delay
@@ -56,19 +55,23 @@ def alerts(*names: str) -> list[dict[str, Any]]:
 
 
 def as_test(case: Case, series: dict[str, str], expected: int) -> dict[str, Any]:
-    severity = f',severity="{case.severity}"' if case.severity else ""
-    firing = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"{severity}}}) or vector(0)'
+    chosen = {"alertname": case.alert, "alertstate": "firing", "severity": case.severity}
+    alone = bool(case.window and expected)
+    if not alone:
+        chosen["window"] = case.window
+    firing = "ALERTS{" + ",".join(f'{name}="{value}"' for name, value in chosen.items() if value) + "}"
+    said = "is quiet" if not expected else "fires alone" if alone else "fires"
     return {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [
             {
-                "expr": f"clamp_max({firing}, 1)",
+                "expr": f"count by (window) ({firing})" if alone else f"clamp_max(count({firing}) or vector(0), 1)",
                 "eval_time": case.at,
-                "exp_samples": [{"labels": "{}", "value": expected}],
+                "exp_samples": [{"labels": f'{{window="{case.window}"}}' if alone else "{}", "value": expected}],
             }
         ],
-        "name": f"{case.alert} {case.severity} {'fires' if expected else 'is quiet'}",
+        "name": f"{case.alert} {case.severity} {case.window} {said}",
     }
 
 
@@ -94,13 +97,43 @@ def test_every_alert_fires_when_it_should_and_not_when_it_should_not(tmp_path: P
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def test_no_alert_is_without_a_case() -> None:
-    shipped = {rule["alert"] for rule in alerts()}
-    assert shipped - {case.alert for case in CASES} == {ALWAYS_FIRES}
-    severities = Counter((rule["alert"], rule["labels"]["severity"]) for rule in alerts())
-    doubled = {alert for alert, count in Counter(alert for alert, _ in severities).items() if count > 1}
-    tried = {(case.alert, case.severity) for case in CASES}
-    assert {(a, s) for a, s in severities if a in doubled} <= tried
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_no_rule_is_without_a_case(name: str) -> None:
+    rules: dict[str, list[tuple[str, str]]] = {}
+    for rule in alerts(name):
+        rules.setdefault(rule["alert"], []).append((rule["labels"]["severity"], rule["labels"].get("window", "")))
+    assert rules.keys() - {case.alert for case in CASES} <= {ALWAYS_FIRES}
+    for alert, ours in rules.items():
+        tried = {(case.severity, case.window) for case in CASES if case.alert == alert}
+        assert len(ours) == 1 or (len(set(ours)) == len(ours) and set(ours) == tried), alert
+
+
+def test_every_recording_rule_records_what_it_should(tmp_path: Path, rule_files: list[Path]) -> None:
+    texts = [path.read_text() for path in rule_files]
+    rules = [rule for text in texts for d in parse_documents(text) for g in d["groups"] for rule in g["rules"]]
+    records = [rule for rule in rules if "record" in rule]
+    assert sorted(rule["record"] for rule in records) == sorted(name for one in RECORDED for name in one.expected)
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values} for name, values in one.series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f"round({name}, 0.001)",
+                    "eval_time": one.at,
+                    "exp_samples": [{"labels": labels, "value": value} for labels, value in values.items()],
+                }
+                for name, values in one.expected.items()
+            ],
+        }
+        for one in RECORDED
+    ]
+    # Without the alerts, which would be asked for every minute of a day as well.
+    (tmp_path / "records.yaml").write_text(json.dumps({"groups": [{"name": "records", "rules": records}]}))
+    file = tmp_path / "tests.yaml"
+    file.write_text(json.dumps({"rule_files": ["records.yaml"], "evaluation_interval": "1m", "tests": tests}))
+    said = promtool("test", "rules", file)
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:

@@ -97,7 +97,7 @@ def test_metrics_lack_a_family() -> None:
     whole = Probe("ml-lb:metrics", "here", True, 0.1, " ".join(FAMILIES))
     part = Probe("ml-lb:metrics", "here", True, 0.1, FAMILIES[0])
     assert check_metrics([whole]).result is Result.OK
-    assert "ml_request_seconds" in check_metrics([part]).details
+    assert "http_request_duration_seconds" in check_metrics([part]).details
     assert check_metrics([]).result is Result.SKIPPED
 
 
