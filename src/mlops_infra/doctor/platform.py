@@ -187,7 +187,7 @@ HALF = Check(
     "A join or an init that ended in the middle, told with the way out.",
     scope="cluster",
     plan=True,
-    depends_on=("cp.manifest", "host.disk"),
+    depends_on=("etcd.removed", "cp.manifest", "host.disk"),
 )
 
 PLATFORM: tuple[Check, ...] = (

@@ -180,7 +180,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("43", "super-admin.conf", "cert.superadmin"),
     ("44", "modes of keys", "pki.keys"),
     ("45", "etcd members that answer", "etcd.member"),
-    ("46", "etcd members that belong", "etcd.members"),
+    ("46", "etcd members that belong", "etcd.members etcd.removed"),
     ("47", "etcd's majority", "etcd.quorum etcd.leader"),
     ("48", "etcd's data alike", "etcd.consistency etcd.alarm etcd.lag"),
     ("49", "etcd's alarms", "etcd.alarm"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -69,6 +70,14 @@ def learner(s: Platform) -> None:
     wrong_members(s, THREE[0], THREE[1], member("m3", 3, isLearner=True))
 
 
+def removed(s: Platform) -> None:
+    """m2 as a member: its etcd ended, and the others do not count it."""
+    wrong_members(s, THREE[0], THREE[2])
+    s.etcd_stops("m2")
+    s.of_master("m2", "own", "HTTP/1.0 500 Internal Server Error", "[-]etcd failed")
+    backend(s, "api,m2", "DOWN")
+
+
 def ended(s: Platform, host: str, path: str) -> None:
     s.say(host, p.CERTIFICATES, "certificate", f"{path}\t{end_of(NOW - timedelta(1))}")
 
@@ -127,8 +136,6 @@ def backend(s: Platform, name: str, status: str) -> None:
 
 
 def wrong_members(s: Platform, *members: dict[str, object]) -> None:
-    import json
-
     for name in ("m1", "m2", "m3"):
         s.of_master(name, "members", json.dumps({"members": list(members)}))
 
@@ -211,6 +218,7 @@ CASES: list[Case] = [
     ("api.lb", "", rebooted, "mlops-infra up --limit lb1"),
     ("api.lb", "", no_answers, UP_W1),
     ("etcd.member", "m2", lambda s: s.etcd_stops("m2"), "systemctl restart"),
+    ("etcd.removed", "m2", removed, "member add m2 --learner --peer-urls=https://10.0.0.2:2380"),
     ("etcd.members", "", lambda s: wrong_members(s, *THREE, member("old", 9)), "member remove a9"),
     ("etcd.members", "", learner, "member remove a3"),
     ("etcd.alarm", "", lambda s: s.of_master("m2", "status", status_line(errors=["alarm:NOSPACE "])), "alarm disarm"),
@@ -304,6 +312,37 @@ class TestThoseThatNeedMoreWords:
         quorum = next(f for f in first.follows if f.check == "etcd.quorum")
         assert quorum.severity is Severity.CRITICAL
         assert "no majority" in quorum.finding.brief
+
+    def test_a_removed_member_explains_all_that_its_etcd_does_not_do(self, sick: Platform) -> None:
+        removed(sick)
+        assert {f.check for f in sick.only.follows} == {"etcd.member", "etcd.quorum", "api.server", "lb.backends"}
+        (quorum,) = (f for f in sick.only.follows if f.check == "etcd.quorum")
+        assert "2 of 3 members left" in quorum.finding.brief
+        assert sick.only.finding.remedy.startswith("mlops-infra hosts exec --limit m2 -- 'set -e;")
+
+    def test_while_it_is_joined_again_its_manifest_lies_aside_and_the_cause_is_the_same(self, sick: Platform) -> None:
+        removed(sick)
+        sick.of_master("m2", "missing", "etcd")
+        sick.of_master("m2", "elsewhere", "etcd\t/root/etcd.yaml")
+        sick.half_done.append(HostProblem("m2", "join: half-done", remedy="reset"))
+        assert sick.said == [("etcd.removed", "m2")]
+
+    def test_a_master_that_has_yet_to_join_was_not_removed(self, sick: Platform) -> None:
+        removed(sick)
+        sick.of_master("m2", "missing", "etcd")
+        assert ("etcd.removed", "m2") not in sick.said
+
+    def test_an_etcd_of_its_own_is_no_member_and_the_larger_cluster_is_the_platforms(self, sick: Platform) -> None:
+        wrong_members(sick, THREE[1], THREE[2])
+        sick.of_master("m1", "members", json.dumps({"members": [member("m1", 7)]}))
+        (first, *_) = sick.findings
+        assert (first.check, first.host) == ("etcd.removed", "m1")
+        assert "an etcd of its own" in first.finding.brief
+        assert "exec etcd-m2 --" in first.finding.remedy
+
+    def test_an_etcd_without_data_is_not_given_a_manifest_with_which_it_would_begin_anew(self, sick: Platform) -> None:
+        sick.of_master("m2", "missing", "etcd")
+        assert "[ -d /var/lib/etcd/member/wal ] &&" in sick.findings[0].finding.remedy
 
     def test_a_member_that_refuses_us_is_told_in_the_words_of_tls(self, sick: Platform) -> None:
         sick.of_master(

@@ -275,7 +275,7 @@ class TestWhatIsAsked:
         assert diagnose(CHECKS, sick.view, chosen_checks(["dns"])).findings == ()
 
     @pytest.mark.parametrize(
-        ("words", "meant"), [(["etcd.quorum"], 1), (["etcd"], 11), (["etc"], 11), (["lb, dns"], 10)]
+        ("words", "meant"), [(["etcd.quorum"], 1), (["etcd"], 12), (["etc"], 12), (["lb, dns"], 10)]
     )
     def test_only_takes_areas_checks_and_beginnings(self, words: list[str], meant: int) -> None:
         chosen = chosen_checks(words)
