@@ -25,7 +25,7 @@ from mlops_infra.doctor.reach import BUILT, REACH
 from mlops_infra.doctor.removed import REMOVED
 from mlops_infra.doctor.runtime import CSR, RUNTIME
 from mlops_infra.doctor.versions import NODE_FACTS
-from mlops_infra.doctor.watching import TARGETS, WATCHING_ADVICE
+from mlops_infra.doctor.watching import TARGETS, WATCHDOG, WATCHING_ADVICE
 from mlops_infra.doctor.ways import ASKED_DNS, TUNNELS, WAYS
 from mlops_infra.doctor.workloads import CLAIMS, WORKLOADS, WORKLOADS_ADVICE
 
@@ -69,6 +69,7 @@ _OWN: tuple[Check, ...] = (
     INGRESS_BACKENDS,
     *ADDONS,
     TARGETS,
+    WATCHDOG,
     CLAIMS,
     *PODS,
     *WORKLOADS,
