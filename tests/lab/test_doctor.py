@@ -111,12 +111,34 @@ def deleted(what: str) -> Strike:
     return lambda lab: lab.kubectl(f"delete {what} --now")
 
 
+ADMIN = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system"
 OTHER_FLAG = (
     "sed -i 's/    - --secure-port=6443/&\\n    - --profiling=false/' /etc/kubernetes/manifests/kube-apiserver.yaml"
 )
 WRONG_FLAG = OTHER_FLAG.replace("=false", "=perhaps")
 OTHER_PORT = '[{"op": "replace", "path": "/spec/ports/0/nodePort", "value": 31999}]'
 PROXY = '{"data": {"use-proxy-protocol": "true"}}'
+
+
+def remove_member(lab: PlatformLab) -> None:
+    """master-2's, as somebody would who takes it for lost."""
+    pki = "/etc/kubernetes/pki/etcd"
+    etcdctl = (
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system exec etcd-master-1 -- etcdctl "
+        f"--endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt --cert={pki}/healthcheck-client.crt "
+        f"--key={pki}/healthcheck-client.key"
+    )
+    lab.on("master-1", f"{etcdctl} member remove $({etcdctl} member list | grep ' master-2,' | cut -d, -f1)")
+
+
+OTHER_BACKEND = (
+    "sed -i 's/server master-2 10.110.190.23:6443/server master-2 10.110.190.99:6443/' /etc/haproxy/haproxy.cfg && "
+    "grep -q 190.99 /etc/haproxy/haproxy.cfg && systemctl reload haproxy"
+)
+LOOP = (
+    f"{ADMIN} get configmap coredns -o yaml | sed 's#forward . [^ ]*#forward . 127.0.0.1#' | {ADMIN} apply -f - && "
+    f"{ADMIN} rollout restart deployment/coredns"
+)
 
 
 def dropped(rule: str, host: str) -> dict[str, Strike]:
@@ -173,6 +195,11 @@ FAULTS = (
     Fault("a budget that lets no pod go", "pdb.blocked", "",
           kubectl("-n kube-system create pdb stuck --selector=k8s-app=kube-dns --min-available=2"),
           kubectl("-n kube-system delete pdb stuck")),
+    Fault("a member removed from etcd", "etcd.removed", "master-2", remove_member, seconds=180),
+    Fault("a wrong backend in HAProxy", "lb.config", "lb-1", on("lb-1", OTHER_BACKEND)),
+    Fault("CoreDNS in a loop", "dns.loop", "", on("master-1", LOOP), seconds=180),
+    Fault("MetalLB's webhook gone", "metallb.webhook", "",
+          kubectl("-n metallb-system delete service metallb-webhook-service")),
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from mlops_infra.engine.observation import Observation
 from mlops_infra.errors import InfraError, UsageError
 from mlops_infra.model.cluster import Cluster
 
-__all__ = ["chosen_checks", "diagnosis_shape", "examine", "explained", "questions_of"]
+__all__ = ["chosen_checks", "diagnosis_shape", "examine", "explained", "local_of", "questions_of"]
 
 
 def chosen_checks(only: Iterable[str]) -> frozenset[str] | None:
@@ -89,7 +89,7 @@ def examine(
         plan,
         no_plan,
         outside.result(),
-        _local(platform),
+        local_of(platform),
         limit,
     )
     found = diagnose(CHECKS, view, wanted)
@@ -109,7 +109,8 @@ def _look(
     return None, "not asked", platform.look(questions)
 
 
-def _local(platform: Platform) -> Local:
+def local_of(platform: Platform) -> Local:
+    """What the operator's own machine knows."""
     site = platform.context.site
     found = bundles(directory_of(platform.cluster, site), platform.cluster.name)
     warnings = tuple((w.path, w.message) for w in platform.context.warnings)

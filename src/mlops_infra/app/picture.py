@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mlops_infra.app.backup_store import newest
-from mlops_infra.app.doctor import diagnosis_shape, examine
+from mlops_infra.app.doctor import diagnosis_shape, examine, local_of
 from mlops_infra.app.metallb_state import POOLS, SERVICES, MetallbState, state_of
 from mlops_infra.app.platform import Platform
 from mlops_infra.app.shapes import status_shape
 from mlops_infra.app.status import Status
 from mlops_infra.core import API, Absent, ApiObject, Facts
 from mlops_infra.doctor import probes
+from mlops_infra.doctor.backups import newest_backup
 from mlops_infra.doctor.diagnosis import Diagnosis
+from mlops_infra.doctor.view import View
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
 
@@ -58,16 +59,17 @@ def picture_of(platform: Platform) -> Picture:
     """One look, judged in every way. Changes nothing."""
     diagnosis = examine(platform, more={API: frozenset({SERVICES, POOLS})})
     seen, cluster = platform.seen, platform.cluster
-    last = newest(cluster, platform.context.site)
+    now = datetime.now(UTC)
+    last = newest_backup(View(cluster, seen, now, local=local_of(platform)))
     return Picture(
-        datetime.now(UTC),
+        now,
         platform.status(),
         diagnosis,
         addons_of(cluster, seen.api),
         state_of(seen.api),
         first_to_end(seen),
-        last.created if last else None,
-        str(last.path) if last else "",
+        last.at if last else None,
+        last.path if last else "",
     )
 
 

@@ -22,9 +22,10 @@ from mlops_infra.doctor.nodes import NODE
 from mlops_infra.doctor.platform import ADVICE, HALF, PLATFORM, plan_drift
 from mlops_infra.doctor.pods import ENDPOINTS, PODS
 from mlops_infra.doctor.reach import BUILT, REACH
+from mlops_infra.doctor.removed import REMOVED
 from mlops_infra.doctor.runtime import CSR, RUNTIME
 from mlops_infra.doctor.versions import NODE_FACTS
-from mlops_infra.doctor.watching import TARGETS, WATCHING_ADVICE
+from mlops_infra.doctor.watching import TARGETS, WATCHDOG, WATCHING_ADVICE
 from mlops_infra.doctor.ways import ASKED_DNS, TUNNELS, WAYS
 from mlops_infra.doctor.workloads import CLAIMS, WORKLOADS, WORKLOADS_ADVICE
 
@@ -41,6 +42,7 @@ _OWN: tuple[Check, ...] = (
     *FITNESS,
     WAYS,
     *RUNTIME,
+    REMOVED,
     *CONTROL_PLANE,
     SANS,
     FLAGS,
@@ -67,6 +69,7 @@ _OWN: tuple[Check, ...] = (
     INGRESS_BACKENDS,
     *ADDONS,
     TARGETS,
+    WATCHDOG,
     CLAIMS,
     *PODS,
     *WORKLOADS,

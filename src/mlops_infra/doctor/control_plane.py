@@ -87,6 +87,9 @@ def written_anew(host: Host, name: str) -> str:
         "jsonpath={.data.ClusterConfiguration}; "
         f"}} >$f && kubeadm init phase {_PHASES[name]} --config $f; rm -f $f"
     )
+    if name == "etcd":
+        # Without data it would begin a cluster of its own, and this master's API server would show an empty one.
+        script = f"[ -d /var/lib/etcd/member/wal ] && {script}"
     return on_host(host.name, script)
 
 
@@ -288,6 +291,7 @@ CONTROL_PLANE: tuple[Check, ...] = (
         "/etc/kubernetes/manifests. One that was moved away is looked for, so that it can be put back.",
         roles=MASTER,
         needs=control_plane_of_masters,
+        depends_on=("etcd.removed",),
     ),
     Check(
         "cert.expiry",

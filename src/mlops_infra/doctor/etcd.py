@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
 from mlops_infra.doctor.probes import Said, control_plane, control_plane_of_masters, parse_json, said
 from mlops_infra.doctor.view import View
 
-__all__ = ["ETCD", "etcdctl", "status_of"]
+__all__ = ["ETCD", "etcdctl", "in_pod_of", "is_of", "members_of", "status_of"]
 
 MASTER = frozenset({"master"})
 _QUOTA = 2 * 1024**3
@@ -18,11 +19,15 @@ _QUOTA = 2 * 1024**3
 
 def etcdctl(host: str, words: str) -> str:
     """The command line for one etcdctl, in the pod of a master's member."""
+    return kubectl(host, f"{in_pod_of(host)} {words}")
+
+
+def in_pod_of(host: str) -> str:
+    """kubectl's words for etcdctl in the pod of a master's member."""
     pki = "/etc/kubernetes/pki/etcd"
-    return kubectl(
-        host,
+    return (
         f"-n kube-system exec etcd-{host} -- etcdctl --endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt "
-        f"--cert={pki}/healthcheck-client.crt --key={pki}/healthcheck-client.key {words}",
+        f"--cert={pki}/healthcheck-client.crt --key={pki}/healthcheck-client.key"
     )
 
 
@@ -41,6 +46,20 @@ def _members(view: View, host: str) -> list[dict[str, Any]] | None:
     found = parse_json((_lines(view, host) or {}).get("members", ()))
     members = found.get("members") if isinstance(found, dict) else None
     return members if isinstance(members, list) else None
+
+
+def members_of(view: View) -> tuple[str, list[dict[str, Any]]] | None:
+    """The member list that most masters tell, and one of these; None where none can be had.
+
+    A member that was started anew on its own has a majority of one: the larger cluster is the platform's.
+    """
+    told = [(m, found) for m in _masters(view) if (found := _members(view, m)) is not None]
+    alike = Counter(_ids(found) for _, found in told)
+    return max(told, key=lambda one: (alike[_ids(one[1])], len(one[1])), default=None)
+
+
+def _ids(members: list[dict[str, Any]]) -> frozenset[str]:
+    return frozenset(str(m.get("ID")) for m in members)
 
 
 def _masters(view: View) -> list[str]:
@@ -78,8 +97,8 @@ def _quorum(view: View, _: str) -> Verdict:
     if not reached:
         return Skipped("no master could be asked")
     alive = [m for m in reached if status_of(view, m) is not None]
-    lists = [found for m in reached if (found := _members(view, m)) is not None]
-    if not lists:
+    agreed = members_of(view)
+    if agreed is None:
         if not alive and len(reached) == 1 and len(_masters(view)) > 1:
             return Skipped("only one master could be asked, and its member does not run")
         return Finding(
@@ -88,12 +107,15 @@ def _quorum(view: View, _: str) -> Verdict:
             "too many members are down at once",
             _first_aid(view),
         )
-    size = len([m for m in lists[0] if not m.get("isLearner")])
-    lost = [m for m in reached if m not in alive] + [m for m in _masters(view) if not view.answered(m)]
-    needed = size // 2 + 1
-    if size > 2 and lost and size - len(lost) <= needed:
+    voters = [m for m in agreed[1] if not m.get("isLearner")]
+    masters = view.cluster.hosts.masters
+    members = {m.name for m in masters if any(is_of(one, m.node_address) for one in agreed[1])}
+    # A learner has no vote yet, which etcd.members tells.
+    lost = [m.name for m in masters if m.name not in members or m.name not in alive]
+    left, wanted = len(voters) - len(members.intersection(lost)), max(len(voters), len(masters))
+    if wanted > 2 and lost and left <= len(voters) // 2 + 1:
         return Finding(
-            f"etcd survives no further failure: {size - len(lost)} of {size} members left",
+            f"etcd survives no further failure: {left} of {wanted} members left",
             f"not there: {', '.join(lost)}",
             "a member is down or was not replaced",
             _first_aid(view),
@@ -109,16 +131,14 @@ def _first_aid(view: View) -> str:
 
 
 def _membership(view: View, _: str) -> Verdict:
-    lists = [(m, said_list) for m in _masters(view) if (said_list := _members(view, m)) is not None]
-    if not lists:
+    agreed = members_of(view)
+    if agreed is None:
         return Skipped("no member list could be had")
-    host, members = lists[0]
+    host, members = agreed
     found: list[Finding] = []
     addresses = {m.node_address: m.name for m in view.cluster.hosts.masters}
-    seen = set()
     for member in members:
-        owner = next((n for a, n in addresses.items() if any(_is_of(u, a) for u in member.get("peerURLs", ()))), "")
-        seen.add(owner)
+        owner = next((n for a, n in addresses.items() if is_of(member, a)), "")
         name = member.get("name") or "(never started)"
         if owner and member.get("name") and not member.get("isLearner"):
             continue
@@ -132,22 +152,13 @@ def _membership(view: View, _: str) -> Verdict:
                 hosts=(owner,) if owner else (),
             )
         )
-    for name in addresses.values():
-        if name not in seen and view.answered(name) and status_of(view, name) is not None:
-            found.append(
-                Finding(
-                    f"{name} runs an etcd that the others do not count",
-                    "",
-                    "it was removed as a member, or belongs to another cluster",
-                    on_host(name, "crictl ps -a"),
-                    hosts=(name,),
-                )
-            )
     return tuple(found) if found else OK
 
 
-def _is_of(url: str, address: str) -> bool:
-    return url.rpartition(":")[0].endswith(f"/{address}") or f"[{address}]" in url
+def is_of(member: dict[str, Any], address: str) -> bool:
+    """Whether a member is the one at this address."""
+    urls = member.get("peerURLs", ())
+    return any(url.rpartition(":")[0].endswith(f"/{address}") or f"[{address}]" in url for url in urls)
 
 
 def _alarms(view: View, _: str) -> Verdict:
@@ -196,7 +207,16 @@ ETCD: tuple[Check, ...] = (
         "Asked on the master itself, over the member's JSON gateway, so that it works when the API is down.",
         roles=MASTER,
         needs=control_plane_of_masters,
-        depends_on=("host.disk", "host.inodes", "cri.up", "cri.config", "kubelet.up", "cp.manifest", "cert.expiry"),
+        depends_on=(
+            "host.disk",
+            "host.inodes",
+            "cri.up",
+            "cri.config",
+            "kubelet.up",
+            "etcd.removed",
+            "cp.manifest",
+            "cert.expiry",
+        ),
     ),
     Check(
         "etcd.quorum",
@@ -208,7 +228,7 @@ ETCD: tuple[Check, ...] = (
         scope="cluster",
         roles=MASTER,
         needs=control_plane_of_masters,
-        depends_on=("etcd.member", "cri.up", "kubelet.up", "cp.manifest", "host.disk", "net.ways"),
+        depends_on=("etcd.removed", "etcd.member", "cri.up", "kubelet.up", "cp.manifest", "host.disk", "net.ways"),
     ),
     Check(
         "etcd.members",
@@ -216,7 +236,7 @@ ETCD: tuple[Check, ...] = (
         Severity.ERROR,
         _membership,
         "Learners that were never promoted, members that never started and members of masters that are gone all "
-        "stand in the way of the next join.",
+        "stand in the way of the next join. A master that is no member is told by etcd.removed.",
         scope="cluster",
         roles=MASTER,
         needs=control_plane_of_masters,

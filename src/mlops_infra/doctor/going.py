@@ -11,16 +11,23 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.host_exporters import is_wanted
 from mlops_infra.phases.ports import is_ipv4, ways_of_nodes
 
-__all__ = ["PROGRAM", "from_masters", "from_nodes"]
+__all__ = ["PROGRAM", "dns_address", "from_masters", "from_nodes"]
 
 DOWN_TARGETS = "up == 0 and max_over_time(up[10m]) == 0"
 """Prometheus' words for what it has not reached for ten minutes; a target that is gone from its list is none."""
 DEPRECATED_CALLS = "count by (group, version, resource, removed_release) (apiserver_requested_deprecated_apis > 0)"
 
+NO_WATCHDOG = (
+    '(absent_over_time(ALERTS{alertname="Watchdog",alertstate="firing"}[10m]) or '
+    "sum(max_over_time(alertmanager_alerts[10m])) == 0) and on () "
+    'time() - max(process_start_time_seconds{job="prometheus"}) > 600'
+)
+"""The alert that always fires did not for ten minutes, or Alertmanager has heard of no alert at all."""
+
 PROGRAM = r"""
-# get:NAME:ADDRESS:PORT:PATH asks by HTTP; way:ADDRESS:PORT tries a port; dns:ADDRESS:PORT:NAME asks for a name; vxlan
-# tries kube-proxy of the other nodes through the tunnel, by the addresses of its ends: HTTP without TLS, so nobody logs
-# a broken handshake. All at once.
+# get:NAME:ADDRESS:PORT:PATH asks by HTTP, and own too, at the address that this machine has on the way to ADDRESS;
+# way:ADDRESS:PORT tries a port; dns:ADDRESS:PORT:NAME asks for a name; vxlan tries kube-proxy of the other nodes by
+# the addresses of the tunnel ends: HTTP without TLS, so nobody logs a broken handshake. All at once.
 use Socket; use Fcntl;
 $SIG{PIPE} = "IGNORE";
 my ($begun, %jobs, $ways) = (time);
@@ -48,7 +55,7 @@ sub told {
     for (split /\n/, $j->{in}) {
       print "etcd-wal\t$1 $2\n" if /^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\} (\S+)/;
     }
-  } elsif ($j->{name} =~ /targets|deprecated/) {
+  } elsif ($j->{name} =~ /targets|deprecated|watchdog/) {
     my (undef, $body) = split /\r\n\r\n/, $j->{in}, 2;
     $body =~ s/[\r\n]+/ /g if $body;
     print "$j->{name}\t$body\n" if $body;
@@ -59,6 +66,11 @@ sub told {
 }
 for (@ARGV) {
   my ($kind, @w) = split /:/, $_, 5;
+  if ($kind eq "own" and socket(my $s, PF_INET, SOCK_DGRAM, 0) and my $to = inet_aton($w[1])) {
+    # Nothing is sent: the kernel only looks up the way.
+    connect($s, pack_sockaddr_in(9, $to)) and $w[1] = inet_ntoa((unpack_sockaddr_in(getsockname $s))[1]);
+    $kind = "get";
+  }
   if ($kind eq "get") {
     my $out = "GET $w[3] HTTP/1.0\r\nHost: $w[1]\r\n\r\n";
     start(kind => $kind, name => $w[0], to => $w[1], port => $w[2], out => $out);
@@ -122,11 +134,9 @@ def _nodes(cluster: Cluster) -> Iterator[str]:
     yield from (f"way:{address}:{port}" for address, port in ways_of_nodes(cluster, "worker"))
     if cluster.network.cni == "flannel":
         yield "vxlan"
-    # kubeadm gives the cluster's DNS the tenth address of the Services' network.
-    given = cluster.kubelet.config.get("clusterDNS")
-    servers = given if isinstance(given, list) and given else [_tenth(cluster.network.service_cidr)]
-    if is_ipv4(str(servers[0])):
-        yield f"dns:{servers[0]}:53:kubernetes.default.svc.{cluster.network.dns_domain}"
+    server = dns_address(cluster)
+    if is_ipv4(server):
+        yield f"dns:{server}:53:kubernetes.default.svc.{cluster.network.dns_domain}"
 
 
 def _masters(cluster: Cluster) -> Iterator[str]:
@@ -136,9 +146,13 @@ def _masters(cluster: Cluster) -> Iterator[str]:
         address = cluster.hosts.masters[0].node_address
         asked = f"{address}:{cluster.monitoring.prometheus.node_port}"
         if is_ipv4(address):
-            yield f"get:targets:{asked}:/api/v1/query?query={quote_plus(DOWN_TARGETS)}"
-            yield f"get:deprecated:{asked}:/api/v1/query?query={quote_plus(DEPRECATED_CALLS)}"
+            # A node port is at every node's address: with its own no master needs another.
+            for name, query in (("targets", DOWN_TARGETS), ("deprecated", DEPRECATED_CALLS), ("watchdog", NO_WATCHDOG)):
+                yield f"own:{name}:{asked}:/api/v1/query?query={quote_plus(query)}"
 
 
-def _tenth(network: str) -> str:
-    return str(ipaddress.ip_network(network)[10])
+def dns_address(cluster: Cluster) -> str:
+    """Of the cluster's DNS: kubeadm gives it the tenth address of the Services' network."""
+    given = cluster.kubelet.config.get("clusterDNS")
+    servers = given if isinstance(given, list) and given else [ipaddress.ip_network(cluster.network.service_cidr)[10]]
+    return str(servers[0])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mlops_infra.core import Probe
-from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict
+from mlops_infra.doctor.check import OK, Check, Finding, Severity, Skipped, Verdict, on_host
+from mlops_infra.doctor.control_plane import own_server
 from mlops_infra.doctor.hosts import brief_of, changes_of, evidence_of
-from mlops_infra.doctor.probes import BACKENDS, BALANCER, HAPROXY, Backend, ingress, parse_backends, said
+from mlops_infra.doctor.probes import BACKENDS, BALANCER, HAPROXY, Backend, ingress, kubelet, parse_backends, said
 from mlops_infra.doctor.runtime import stopped
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
@@ -33,13 +34,29 @@ def _config(view: View, host: str) -> Verdict:
             "the file was edited by hand; what runs still has the old one",
             f"mlops-infra up --limit {host}",
         )
+    missed = _well_but_down(view, host)
     return Finding(
-        f"HAProxy's configuration is not ours: {brief_of(changes)}",
+        f"HAProxy's configuration is not ours: {brief_of(changes)}"
+        + (f"; it holds {', '.join(missed)} for down, which {'is' if len(missed) == 1 else 'are'} well" * bool(missed)),
         evidence_of(changes),
         "the file was edited by hand, or cluster.yaml was changed and not applied",
         f"mlops-infra up --limit {host}",
-        severity=Severity.WARNING,
+        severity=None if missed else Severity.WARNING,
     )
+
+
+def _well_but_down(view: View, balancer: str) -> tuple[str, ...]:
+    """Servers that a balancer does not reach and that answer others: its own file is more likely wrong than they."""
+    down = [s for s in _servers(view, balancer) or () if _is_down(s) and not s.status.startswith("MAINT")]
+    return tuple(dict.fromkeys(s.server for s in down if _is_well(view, s)))
+
+
+def _is_well(view: View, server: Backend) -> bool:
+    name = server.server
+    if server.backend == "api":
+        return bool(own_server(view, name)[0])
+    told = (said(view.facts(name), kubelet(view.cluster)) or {}).get("proxyz", ())
+    return bool(told) and " 200" in told[0]
 
 
 def _haproxy(view: View, host: str) -> Verdict:
@@ -66,21 +83,33 @@ def _api_backends(view: View, _: str) -> Verdict:
     for host in view.cluster.hosts.lb:
         servers = _servers(view, host.name)
         asked = asked or servers is not None
-        for server in servers or ():
-            if server.backend == "api" and _is_down(server):
-                word = "taken out of service (MAINT)" if server.status.startswith("MAINT") else "down"
-                found.append(
-                    Finding(
-                        f"{host.name} holds the API server of {server.server} for {word}",
-                        f"{server.status} {server.check}".strip(),
-                        "the API server is not ready, or the load balancer does not reach it",
-                        f"mlops-infra up --limit {server.server}",
-                        hosts=(server.server,),
-                    )
-                )
+        found += [_not_reached(view, host.name, s) for s in servers or () if s.backend == "api" and _is_down(s)]
     if not asked:
         return Skipped("no HAProxy could be asked")
     return tuple(found) if found else OK
+
+
+def _not_reached(view: View, balancer: str, server: Backend) -> Finding:
+    """Where the API server itself is ready it is the balancer's matter: its file, or the way from it."""
+    is_off = server.status.startswith("MAINT")
+    brief = (
+        f"{balancer} holds the API server of {server.server} for {'taken out of service (MAINT)' if is_off else 'down'}"
+    )
+    evidence = f"{server.status} {server.check}".strip()
+    if not _is_well(view, server):
+        cause = "the API server is not ready, or the load balancer does not reach it"
+        return Finding(brief, evidence, cause, f"mlops-infra up --limit {server.server}", hosts=(server.server,))
+    drifts = changes_of(view, balancer, *_FILES)
+    return Finding(
+        brief,
+        evidence,
+        "the API server is ready: HAProxy's file, which is not ours, leads elsewhere"
+        if drifts
+        else "the API server is ready: somebody took it out by HAProxy's socket, HAProxy runs with an older file, or a "
+        "firewall is between them",
+        f"mlops-infra up --limit {balancer}" if drifts else on_host(balancer, "systemctl reload haproxy"),
+        hosts=(balancer,) if drifts else (server.server, balancer),
+    )
 
 
 def _ingress_backends(view: View, _: str) -> Verdict:
@@ -101,13 +130,14 @@ def _ingress_backends(view: View, _: str) -> Verdict:
             )
         elif down:
             names = tuple(dict.fromkeys(s.server for s in down))
+            wrong = set(names) <= set(_well_but_down(view, host.name)) and changes_of(view, host.name, *_FILES)
             found.append(
                 Finding(
                     f"{host.name} does not reach the ingress controller through {', '.join(names)}",
                     "\n".join(f"{s.backend} {s.server}: {s.status} {s.check}" for s in down[:4]),
                     "kube-proxy of that node, or the network between",
-                    f"mlops-infra up --limit {names[0]}",
-                    hosts=names,
+                    f"mlops-infra up --limit {host.name if wrong else names[0]}",
+                    hosts=(host.name,) if wrong else names,
                     severity=Severity.WARNING,
                 )
             )

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops_infra.core import Probe
-from mlops_infra.doctor.check import EVERYBODY, NODES, OK, Check, Finding, Severity, Verdict, on_host
-from mlops_infra.doctor.probes import MACHINE, SYSTEM, said
+from mlops_infra.doctor.check import EVERYBODY, NODES, OK, Check, Finding, Severity, Verdict, asks_api, on_host
+from mlops_infra.doctor.probes import MACHINE, OBJECTS, SYSTEM, said
 from mlops_infra.doctor.view import View
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
@@ -90,11 +90,26 @@ def _resolver(view: View, host: str) -> Verdict:
     servers = _told(view, host, "stub")
     if not servers:
         return OK
+    ends = _coredns_ends_on(view, host)
     return Finding(
-        f"pods would ask their own node for names: nameserver {', '.join(servers)}",
+        f"pods {'ask' if ends else 'would ask'} their own node for names: nameserver {', '.join(servers)}"
+        + ("; CoreDNS asks itself, and ends with a loop" if ends else ""),
         "/etc/resolv.conf, and no /run/systemd/resolve/resolv.conf",
         "a resolver on the machine itself; CoreDNS forwards to it, is asked by it, and ends with a loop",
-        on_host(host, "cat /etc/resolv.conf"),
+        on_host(host, "cat /etc/resolv.conf") + "   # then name there, or in the file of the kubelet's resolvConf, "
+        "nameservers that pods reach",
+        severity=Severity.ERROR if ends else None,
+    )
+
+
+def _coredns_ends_on(view: View, host: str) -> bool:
+    """Whether a pod of CoreDNS on this node does not stay up."""
+    return any(
+        container.get("restartCount", 0) and not container.get("ready")
+        for pod in view.objects(OBJECTS, "Pod") or ()
+        if (pod.get("metadata", {}).get("labels") or {}).get("k8s-app") == "kube-dns"
+        and pod.get("spec", {}).get("nodeName") == host
+        for container in pod.get("status", {}).get("containerStatuses") or ()
     )
 
 
@@ -253,6 +268,7 @@ MACHINE_CHECKS: tuple[Check, ...] = (
         "back to CoreDNS itself; with systemd-resolved the kubelet takes the real ones instead.",
         roles=NODES,
         needs=_needs,
+        api=asks_api(OBJECTS),
     ),
     Check(
         "host.unique",

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlops_infra.core import API, Absent, ApiObject, Probe
 from mlops_infra.doctor.check import NO_API, NODES, OK, Check, Finding, Severity, Skipped, Verdict, kubectl, on_host
+from mlops_infra.doctor.dns import LOOP
 from mlops_infra.doctor.hosts import brief_of, changes_of, evidence_of
 from mlops_infra.doctor.probes import (
     CONTAINERS,
@@ -18,6 +19,7 @@ from mlops_infra.doctor.probes import (
     METALLB_ENDPOINTS,
     METALLB_POOL,
     METALLB_SPEAKER,
+    METALLB_WEBHOOK,
     Container,
     ingress,
     kubelet,
@@ -202,7 +204,23 @@ def _metallb_webhook(view: View) -> Verdict:
     there = view.api(METALLB_ENDPOINTS)
     if there is None:
         return NO_API
-    if not isinstance(there, Absent) and any(s.get("addresses") for s in there.get("subsets") or ()):
+    if isinstance(there, Absent):
+        return Finding(
+            "MetalLB's webhook is gone: no pool can be changed",
+            "no Service metallb-system/metallb-webhook-service",
+            "it was deleted",
+            "mlops-infra up",
+            stands_alone=True,
+        )
+    if isinstance(view.api(METALLB_WEBHOOK), Absent):
+        return Finding(
+            "MetalLB's webhook is not registered: pools are changed without being checked",
+            f"no ValidatingWebhookConfiguration {METALLB_WEBHOOK.name}",
+            "it was deleted",
+            "mlops-infra up",
+            stands_alone=True,
+        )
+    if any(s.get("addresses") for s in there.get("subsets") or ()):
         return OK
     return Finding(
         "MetalLB's webhook has nobody behind it: no pool can be changed",
@@ -261,6 +279,7 @@ def _node_needs(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
 
 
 NETWORK: tuple[Check, ...] = (
+    LOOP,
     Check(
         "cni.flannel",
         "Does Flannel run on every node?",
@@ -294,7 +313,7 @@ NETWORK: tuple[Check, ...] = (
         "Without CoreDNS no pod finds a Service by its name.",
         scope="cluster",
         api=_api(COREDNS),
-        depends_on=(*_NODE_BEHIND, "cni.flannel", "svc.kubeproxy"),
+        depends_on=(*_NODE_BEHIND, "host.resolver", "dns.loop", "cni.flannel", "svc.kubeproxy"),
     ),
     Check(
         "metallb.controller",
@@ -324,9 +343,9 @@ NETWORK: tuple[Check, ...] = (
         Severity.WARNING,
         _if_installed(METALLB_CONTROLLER, "MetalLB", _metallb_webhook),
         "Every change of a pool is checked by a webhook in MetalLB's controller; with nobody behind it all are "
-        "refused.",
+        "refused, and where it is not registered nothing is.",
         scope="cluster",
-        api=_api(METALLB_ENDPOINTS, METALLB_CONTROLLER),
+        api=_api(METALLB_ENDPOINTS, METALLB_WEBHOOK, METALLB_CONTROLLER),
         depends_on=("metallb.controller", "cni.flannel"),
     ),
     Check(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import Any
 
 from mlops_infra.core import API, Change, Probe
+from mlops_infra.doctor.backups import BACKUP_ADVICE, BACKUP_AGE
 from mlops_infra.doctor.check import NO_API, OK, Check, Finding, Severity, Skipped, Verdict
 from mlops_infra.doctor.hosts import evidence_of
 from mlops_infra.doctor.view import View
@@ -16,7 +16,6 @@ from mlops_infra.resources.api_objects import NO_CLUSTER_YET
 
 __all__ = ["ADVICE", "PLATFORM", "plan_drift"]
 
-_OLD_BACKUP = timedelta(days=7)
 _VERSIONS, _RECEIVERS = "versions.", "monitoring.receivers"
 """Places of cluster.yaml whose warnings have a check of their own."""
 
@@ -66,6 +65,7 @@ def plan_drift(claimed: Callable[[Change], bool]) -> Check:
             "cni.flannel",
             "metallb.controller",
             "metallb.speaker",
+            "metallb.webhook",
             "metallb.pool",
             "ingress.up",
             "ingress.nodeports",
@@ -98,33 +98,6 @@ def _configuration(view: View, _: str) -> Verdict:
         return NO_API
     found = [Finding(f.brief, "", f.cause, f.remedy, stands_alone=True) for f in drift(view.cluster, view.seen.api)]
     return tuple(found) if found else OK
-
-
-def _backup_age(view: View, _: str) -> Verdict:
-    if not view.local.backups:
-        return Skipped("no backup yet: told under advice")
-    last = max(view.local.backups, key=lambda b: b.at)
-    age = view.now - last.at
-    if age < _OLD_BACKUP:
-        return OK
-    return Finding(
-        f"the last backup is {age.days} days old",
-        last.path,
-        "nobody ran `backup etcd` since",
-        "mlops-infra backup etcd",
-        stands_alone=True,
-    )
-
-
-def _no_backup(view: View, _: str) -> Verdict:
-    if view.local.backups:
-        return OK
-    return Finding(
-        "there is no backup yet",
-        "",
-        "with the majority of the masters' disks the cluster would be lost",
-        "mlops-infra backup etcd",
-    )
 
 
 def _lone_key(view: View, _: str) -> Verdict:
@@ -187,7 +160,7 @@ HALF = Check(
     "A join or an init that ended in the middle, told with the way out.",
     scope="cluster",
     plan=True,
-    depends_on=("cp.manifest", "host.disk"),
+    depends_on=("etcd.removed", "cp.manifest", "host.disk"),
 )
 
 PLATFORM: tuple[Check, ...] = (
@@ -201,26 +174,11 @@ PLATFORM: tuple[Check, ...] = (
         scope="cluster",
         api=_drift_api,
     ),
-    Check(
-        "backup.age",
-        "Is the last backup young enough?",
-        Severity.WARNING,
-        _backup_age,
-        "A backup older than seven days: what was changed since is not in it.",
-        scope="cluster",
-    ),
+    BACKUP_AGE,
 )
 
 ADVICE: tuple[Check, ...] = (
-    Check(
-        "backup.none",
-        "Is there a backup at all?",
-        Severity.WARNING,
-        _no_backup,
-        "Standing advice until the first `mlops-infra backup etcd`.",
-        scope="cluster",
-        advice=True,
-    ),
+    *BACKUP_ADVICE,
     Check(
         "backup.key",
         "Could the backups be opened without this machine?",

@@ -35,6 +35,7 @@ __all__ = [
     "CONTAINERD",
     "CONTAINERS",
     "COREDNS",
+    "COREFILE",
     "CSRS",
     "FLANNEL",
     "HAPROXY",
@@ -51,6 +52,7 @@ __all__ = [
     "METALLB_ENDPOINTS",
     "METALLB_POOL",
     "METALLB_SPEAKER",
+    "METALLB_WEBHOOK",
     "NODES",
     "OBJECTS",
     "SWAPS",
@@ -98,10 +100,14 @@ LEASES = tuple(
 INGRESS_CONFIG = ApiObject("v1", "ConfigMap", "ingress-nginx-controller", "ingress-nginx")
 FLANNEL = ApiObject("apps/v1", "DaemonSet", "kube-flannel-ds", "kube-flannel")
 KUBE_PROXY = ApiObject("apps/v1", "DaemonSet", "kube-proxy", "kube-system")
+COREFILE = ApiObject("v1", "ConfigMap", "coredns", "kube-system")
 COREDNS = ApiObject("apps/v1", "Deployment", "coredns", "kube-system")
 METALLB_CONTROLLER = ApiObject("apps/v1", "Deployment", "controller", "metallb-system")
 METALLB_SPEAKER = ApiObject("apps/v1", "DaemonSet", "speaker", "metallb-system")
 METALLB_ENDPOINTS = ApiObject("v1", "Endpoints", "metallb-webhook-service", "metallb-system")
+METALLB_WEBHOOK = ApiObject(
+    "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "metallb-webhook-configuration"
+)
 METALLB_POOL = ApiObject("metallb.io/v1beta1", "IPAddressPool", "default-pool", "metallb-system")
 INGRESS_DEPLOYMENTS = {"nginx": "ingress-nginx-controller", "traefik": "traefik", "none": "ingress-nginx-controller"}
 INGRESS_LB = ApiObject("v1", "Service", "ingress-nginx-controller-lb", "ingress-nginx")

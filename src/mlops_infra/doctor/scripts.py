@@ -6,6 +6,7 @@ from mlops_infra.core import bracketed
 from mlops_infra.doctor.going import PROGRAM, from_masters, from_nodes
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
+from mlops_infra.phases.host_exporters import TEXTFILES
 from mlops_infra.phases.kubeadm_config import endpoint_port
 from mlops_infra.phases.lb import MASTER_PORT
 
@@ -191,6 +192,15 @@ runs kube-apiserver || last_words kube-apiserver
 while read -r key value; do
   case $key in server:) printf 'server\t%s\n' "$value"; break ;; esac
 done </etc/kubernetes/kubelet.conf
+# What the last scheduled backup left for node-exporter; its words only where it failed, or lacks a copy.
+b=$(sed -n 's/^mlops_infra_backup_\([a-z_]*\) \([0-9]*\)$/\1 \2/p' {TEXTFILES}/backup-*.prom 2>/dev/null)
+if [ -n "$b" ]; then
+  printf '%s\n' "$b" | tell backup
+  case $b in *last_failure* | *missing_copies\ [1-9]*)
+    journalctl -q --no-pager -o cat -n 40 -u mlops-infra-backup.service 2>/dev/null | grep '^backup: ' | tail -n 3 |
+      cut -c1-300 | tell backup-log ;;
+  esac
+fi
 cd /etc/kubernetes/manifests &&
   grep -Hsoe '- --.*' kube-apiserver.yaml kube-controller-manager.yaml kube-scheduler.yaml | tell flag
 find /etc/kubernetes -maxdepth 4 -path /etc/kubernetes/tmp -prune -o -type f \( -name '*.key' -o -name '*.conf' \) \

@@ -10,7 +10,7 @@ from mlops_infra.doctor.probes import kubelet, kubelet_of_masters, said
 from mlops_infra.doctor.view import View
 from mlops_infra.phases.host_exporters import is_wanted
 
-__all__ = ["TARGETS", "WATCHING_ADVICE"]
+__all__ = ["TARGETS", "WATCHDOG", "WATCHING_ADVICE"]
 
 _SHOWN = 8
 _OFF = Skipped("cluster.yaml has no monitoring, or no worker for it")
@@ -44,6 +44,25 @@ def _targets(view: View, _: str) -> Verdict:
         first_of(names, _SHOWN),
         "what should tell its metrics is down, listens elsewhere, or a firewall is between: its alerts cannot fire",
         "mlops-infra monitoring status",
+    )
+
+
+def _watchdog(view: View, _: str) -> Verdict:
+    if not is_wanted(view.cluster):
+        return _OFF
+    missing = _answer(view, "watchdog")
+    if missing is None:
+        return _SILENT
+    if not missing:
+        return OK
+    fires = not any(one.get("alertname") == "Watchdog" for one in missing)
+    return Finding(
+        "alerts do not get to Alertmanager: it has heard of none, and Watchdog always fires"
+        if fires
+        else "the alert Watchdog, which always fires, does not: Prometheus judges no alerts",
+        "",
+        "Prometheus does not find or reach Alertmanager" if fires else "its rules are not loaded, or were taken away",
+        "mlops-infra monitoring apply",
     )
 
 
@@ -101,6 +120,18 @@ TARGETS = Check(
     scope="cluster",
     needs=kubelet_of_masters,
     depends_on=("monitoring.prometheus", "node.ready", "kubelet.up", "cp.controllers", "net.ways", "host.units"),
+)
+
+WATCHDOG = Check(
+    "monitoring.watchdog",
+    "Do alerts get to Alertmanager?",
+    Severity.WARNING,
+    _watchdog,
+    "The alert Watchdog always fires, so that its absence tells that alerts do not get through. Prometheus is asked "
+    "whether it fired within ten minutes, and how many alerts Alertmanager said it holds.",
+    scope="cluster",
+    needs=kubelet_of_masters,
+    depends_on=("monitoring.prometheus", "monitoring.alertmanager", "monitoring.targets", "net.ways"),
 )
 
 WATCHING_ADVICE: tuple[Check, ...] = (

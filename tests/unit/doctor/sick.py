@@ -242,7 +242,9 @@ class Platform:
             p.METALLB_CONTROLLER: deployment(1, 1),
             p.METALLB_SPEAKER: daemon(),
             p.METALLB_ENDPOINTS: {"subsets": [{"addresses": [{"ip": "10.1.1.1"}]}]},
+            p.METALLB_WEBHOOK: {},
             p.METALLB_POOL: {},
+            p.COREFILE: {"data": {"Corefile": ".:53 {\n    forward . /etc/resolv.conf {\n    }\n    loop\n}\n"}},
             p.ingress(self.cluster): deployment(),
             p.INGRESS_LB: {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.100"}]}}},
         }

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from sick import Platform, cluster_of, node, service, status_line
-from test_checks import ADDONS, CASES, TestWhatIsSwitchedOn, no_api_server, system
+from test_checks import ADDONS, CASES, COPIED, TestWhatIsSwitchedOn, no_api_server, system
 from test_more_checks import ADVISED, MORE, POOL, has, watched
 
 from mlops_infra.core import ABSENT, ApiObject
@@ -77,6 +77,7 @@ PRODUCED: dict[str, list[Callable[[], Platform]]] = {
     "lb.vip": [two_balancers],
     "cluster.config": [on_healthy(other_version)],
     "backup.none": [on_healthy(local())],
+    "backup.local": [Platform],
     "backup.key": [on_healthy(local(lone_key="/x"))],
     "version.eol": [on_healthy(local(warnings=(("versions.kubernetes", "old"),)))],
     "file.warnings": [on_healthy(local(warnings=(("hosts.masters", "two masters"),)))],
@@ -84,6 +85,7 @@ PRODUCED: dict[str, list[Callable[[], Platform]]] = {
     "lb.single": [Platform],
     "exposure.metrics": [Platform],
     "monitoring.targets": [lambda: watched([{"job": "etcd"}])],
+    "monitoring.watchdog": [lambda: watched([], watchdog=[{}])],
     "monitoring.receivers": [lambda: watched([])],
     "exposure.monitoring": [lambda: watched([])],
     "api.deprecated": [lambda: watched([], [{"removed_release": "1.32"}])],
@@ -122,6 +124,7 @@ def test_every_check_is_silent_somewhere_where_it_was_asked() -> None:
     heeded = Platform(
         cluster=cluster_of(
             security={"expose_metrics": False, "firewall": True},
+            backup=COPIED,
             hosts={"masters": [{"name": "m1", "address": "10.0.0.1"}]},
         )
     )
@@ -180,13 +183,13 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("43", "super-admin.conf", "cert.superadmin"),
     ("44", "modes of keys", "pki.keys"),
     ("45", "etcd members that answer", "etcd.member"),
-    ("46", "etcd members that belong", "etcd.members"),
+    ("46", "etcd members that belong", "etcd.members etcd.removed"),
     ("47", "etcd's majority", "etcd.quorum etcd.leader"),
     ("48", "etcd's data alike", "etcd.consistency etcd.alarm etcd.lag"),
     ("49", "etcd's alarms", "etcd.alarm"),
     ("50", "etcd's size", "etcd.size etcd.space"),
     ("51", "etcd's version", "etcd.version"),
-    ("52", "backups", "backup.age backup.none backup.key"),
+    ("52", "backups", "backup.age backup.none backup.key backup.local"),
     ("53", "HAProxy's file", "lb.config lb.haproxy"),
     ("54", "HAProxy's servers", "lb.backends"),
     ("55", "pinned node ports", "ingress.nodeports lb.ingress"),
@@ -194,7 +197,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("57", "old processes of HAProxy", "lb.workers"),
     ("58", "Flannel, pod networks, MTU, VXLAN", "cni.flannel cni.podcidr net.mtu net.vxlan node.network"),
     ("59", "a bridge left over", "cni.leftover"),
-    ("60", "the cluster's DNS", "dns.cluster dns.service dns.answer"),
+    ("60", "the cluster's DNS", "dns.cluster dns.service dns.answer dns.loop"),
     ("61", "kube-proxy", "svc.kubeproxy"),
     ("62", "MetalLB's configuration", "metallb.pool metallb.webhook metallb.controller"),
     ("63", "MetalLB's addresses", "metallb.waiting ingress.address"),
@@ -207,7 +210,11 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("70", "claims and volumes", "storage.claims storage.released storage.provisioner"),
     ("71", "room for a failure", "capacity.spare"),
     ("72", "rights", "rbac.anonymous rbac.admins"),
-    ("73", "scrape targets, receivers", "monitoring.targets monitoring.receivers monitoring.alertmanager"),
+    (
+        "73",
+        "scrape targets, receivers",
+        "monitoring.targets monitoring.watchdog monitoring.receivers monitoring.alertmanager",
+    ),
     ("74", "monitoring open to all", "exposure.monitoring exposure.metrics"),
     ("75", "log pipeline", "[the platform installs none; its pods are looked at as all others are]"),
     ("76", "end of life", "version.eol"),

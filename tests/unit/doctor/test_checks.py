@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -36,6 +37,7 @@ from mlops_infra.doctor.outside import Answered, Target
 from mlops_infra.doctor.pods import API_ENDPOINTS, DNS_ENDPOINTS
 from mlops_infra.doctor.view import Backup, Local
 
+COPIED = {"copies": [{"name": "s3", "s3": {"bucket": "b", "access_key": {"env": "A"}, "secret_key": {"env": "B"}}}]}
 KUBELET_PEM = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 
 
@@ -46,7 +48,14 @@ def test_a_healthy_platform_has_no_finding(sick: Platform) -> None:
 
 def test_on_a_healthy_platform_every_check_is_answered(sick: Platform) -> None:
     # The file names no pool, and switches nothing on.
-    off = {"metallb.pool", "metallb.waiting", "ingress.address", "monitoring.targets", "api.deprecated"} | ADDONS
+    off = {
+        "metallb.pool",
+        "metallb.waiting",
+        "ingress.address",
+        "monitoring.targets",
+        "monitoring.watchdog",
+        "api.deprecated",
+    } | ADDONS
     assert {s.check for s in sick.diagnosis().skipped} == off
 
 
@@ -67,6 +76,14 @@ def all_down(s: Platform) -> None:
 
 def learner(s: Platform) -> None:
     wrong_members(s, THREE[0], THREE[1], member("m3", 3, isLearner=True))
+
+
+def removed(s: Platform) -> None:
+    """m2 as a member: its etcd ended, and the others do not count it."""
+    wrong_members(s, THREE[0], THREE[2])
+    s.etcd_stops("m2")
+    s.of_master("m2", "own", "HTTP/1.0 500 Internal Server Error", "[-]etcd failed")
+    backend(s, "api,m2", "DOWN")
 
 
 def ended(s: Platform, host: str, path: str) -> None:
@@ -126,9 +143,17 @@ def backend(s: Platform, name: str, status: str) -> None:
     s.facts["lb1"][p.BACKENDS] = CommandFact(0, old.replace(f"{name},UP", f"{name},{status}"))
 
 
-def wrong_members(s: Platform, *members: dict[str, object]) -> None:
-    import json
+def other_backend(s: Platform) -> None:
+    """Written by hand and reloaded: m2 itself is well."""
+    s.drift("lb1", "file:/etc/haproxy/haproxy.cfg")
+    backend(s, "api,m2", "DOWN")
 
+
+def forwards(s: Platform, *targets: str) -> None:
+    s.api[p.COREFILE] = {"data": {"Corefile": f".:53 {{\n    forward . {' '.join(targets)} {{\n    }}\n    loop\n}}\n"}}
+
+
+def wrong_members(s: Platform, *members: dict[str, object]) -> None:
     for name in ("m1", "m2", "m3"):
         s.of_master(name, "members", json.dumps({"members": list(members)}))
 
@@ -211,6 +236,7 @@ CASES: list[Case] = [
     ("api.lb", "", rebooted, "mlops-infra up --limit lb1"),
     ("api.lb", "", no_answers, UP_W1),
     ("etcd.member", "m2", lambda s: s.etcd_stops("m2"), "systemctl restart"),
+    ("etcd.removed", "m2", removed, "member add m2 --learner --peer-urls=https://10.0.0.2:2380"),
     ("etcd.members", "", lambda s: wrong_members(s, *THREE, member("old", 9)), "member remove a9"),
     ("etcd.members", "", learner, "member remove a3"),
     ("etcd.alarm", "", lambda s: s.of_master("m2", "status", status_line(errors=["alarm:NOSPACE "])), "alarm disarm"),
@@ -218,7 +244,8 @@ CASES: list[Case] = [
     ("lb.haproxy", "lb1", lambda s: s.facts["lb1"].update({p.HAPROXY: STOPPED}), on("lb1", "systemctl start haproxy")),
     ("lb.config", "lb1", lambda s: s.drift("lb1", "file:/etc/haproxy/haproxy.cfg"), "mlops-infra up --limit lb1"),
     ("lb.config", "lb1", lambda s: s.say("lb1", p.BALANCER, "checked", "1"), "mlops-infra up --limit lb1"),
-    ("lb.backends", "", lambda s: backend(s, "api,m2", "DOWN"), "mlops-infra up --limit m2"),
+    ("lb.config", "lb1", other_backend, "mlops-infra up --limit lb1"),
+    ("lb.backends", "", lambda s: backend(s, "api,m2", "DOWN"), on("lb1", "systemctl reload haproxy")),
     ("lb.ingress", "", all_down, "mlops-infra up"),
     ("cp.controllers", "m2", lambda s: pods_without(s, "m2", "kube-scheduler"), "systemctl restart kubelet"),
     ("node.ready", "w1", lambda s: listed(s, node("w1", "False")), "systemctl restart"),
@@ -232,9 +259,12 @@ CASES: list[Case] = [
     ("svc.kubeproxy", "", lambda s: s.of_kubelet("w1", "proxyz", "refused"), "rollout restart daemonset/kube-proxy"),
     ("dns.cluster", "", lambda s: s.api.update({p.COREDNS: deployment(0, 0)}), "scale deployment/coredns --replicas=2"),
     ("dns.cluster", "", lambda s: s.api.update({p.COREDNS: deployment(0)}), "rollout restart deployment/coredns"),
+    ("dns.loop", "", lambda s: forwards(s, "127.0.0.1"), '"s#forward \\. 127\\.0\\.0\\.1#forward . /etc/'),
     ("metallb.controller", "", lambda s: s.api.update({p.METALLB_CONTROLLER: ABSENT}), "mlops-infra up"),
     ("metallb.speaker", "", lambda s: s.api.update({p.METALLB_SPEAKER: ABSENT}), "mlops-infra up"),
     ("metallb.webhook", "", lambda s: s.api.update({p.METALLB_ENDPOINTS: {}}), "rollout restart deployment/controller"),
+    ("metallb.webhook", "", lambda s: s.api.update({p.METALLB_ENDPOINTS: ABSENT}), "mlops-infra up"),
+    ("metallb.webhook", "", lambda s: s.api.update({p.METALLB_WEBHOOK: ABSENT}), "mlops-infra up"),
     ("ingress.up", "", lambda s: s.api.update({p.ingress(s.cluster): deployment(0)}), "rollout restart"),
     ("cert.expiry", "m2", lambda s: ended(s, "m2", APISERVER), "certs renew apiserver && pkill -f ^kube-apiserver"),
     ("kubelet.cert", "w1", lambda s: ended(s, "w1", KUBELET_PEM), "delete node w1"),
@@ -304,6 +334,93 @@ class TestThoseThatNeedMoreWords:
         quorum = next(f for f in first.follows if f.check == "etcd.quorum")
         assert quorum.severity is Severity.CRITICAL
         assert "no majority" in quorum.finding.brief
+
+    def test_a_wrong_backend_is_the_balancers_file_and_the_master_is_left_alone(self, sick: Platform) -> None:
+        other_backend(sick)
+        assert (sick.only.check, sick.only.severity) == ("lb.config", Severity.ERROR)
+        assert "holds m2 for down, which is well" in sick.only.finding.brief
+        assert [(f.check, f.finding.remedy) for f in sick.only.follows] == [
+            ("lb.backends", "mlops-infra up --limit lb1")
+        ]
+
+    def test_a_changed_file_is_not_the_cause_of_an_api_server_that_is_not_ready(self, sick: Platform) -> None:
+        other_backend(sick)
+        sick.of_master("m2", "own", "connect:errno=111")
+        assert sick.said == [("api.server", "m2"), ("lb.config", "lb1")]
+        assert sick.findings[1].severity is Severity.WARNING
+
+    def test_a_wrong_backend_of_the_ingress_too(self, sick: Platform) -> None:
+        sick.drift("lb1", "file:/etc/haproxy/haproxy.cfg")
+        backend(sick, "ingress-http,w1", "DOWN")
+        assert (sick.only.check, sick.only.severity) == ("lb.config", Severity.ERROR)
+        assert [f.check for f in sick.only.follows] == ["lb.ingress"]
+
+    @pytest.mark.parametrize(
+        "targets", [("10.0.0.53", "127.0.0.1:53"), ("[::1]:53",), ("10.96.0.10",), ("dns://127.0.0.53",)]
+    )
+    def test_a_loop_explains_the_pods_that_end(self, sick: Platform, targets: tuple[str, ...]) -> None:
+        forwards(sick, *targets)
+        sick.api[p.COREDNS] = deployment(0)
+        sick.api[DNS_ENDPOINTS] = {"subsets": []}
+        dns_pod = pod("coredns-1", waiting="CrashLoopBackOff", restarts=9)
+        sick.api[p.OBJECTS] = (*sick.api[p.OBJECTS], dns_pod)
+        for name in ("m1", "m2", "m3", "w1", "w2"):
+            sick.of_kubelet(name, "dns", "silent")
+        assert sick.only.check == "dns.loop"
+        assert {f.check for f in sick.only.follows} == {"dns.cluster", "dns.service", "dns.answer", "pods.crash"}
+
+    @pytest.mark.parametrize("targets", [("/etc/resolv.conf",), ("10.0.0.53", "tls://9.9.9.9:853")])
+    def test_who_forwards_to_others_makes_no_loop(self, sick: Platform, targets: tuple[str, ...]) -> None:
+        forwards(sick, *targets)
+        assert sick.findings == ()
+
+    def test_a_nodes_own_resolver_is_the_cause_where_coredns_ends_on_it(self, sick: Platform) -> None:
+        sick.say("w1", p.MACHINE, "stub", "127.0.0.53")
+        assert (sick.only.check, sick.only.severity) == ("host.resolver", Severity.WARNING)
+        dns_pod = pod("coredns-1", waiting="CrashLoopBackOff", restarts=9)
+        dns_pod["metadata"] |= {"namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}}
+        sick.api[p.OBJECTS] = (*sick.api[p.OBJECTS], dns_pod)
+        sick.api[p.COREDNS] = deployment(0)
+        assert (sick.only.check, sick.only.severity) == ("host.resolver", Severity.ERROR)
+        assert {f.check for f in sick.only.follows} == {"dns.cluster", "pods.crash"}
+
+    def test_what_up_would_put_back_of_metallbs_webhook_is_told_below_it(self, sick: Platform) -> None:
+        sick.api[p.METALLB_WEBHOOK] = ABSENT
+        sick.drift(API, "api:MetalLB")
+        assert sick.only.check == "metallb.webhook"
+        assert "not registered" in sick.only.finding.brief
+        assert [f.check for f in sick.only.follows] == ["plan.drift"]
+
+    def test_a_removed_member_explains_all_that_its_etcd_does_not_do(self, sick: Platform) -> None:
+        removed(sick)
+        assert {f.check for f in sick.only.follows} == {"etcd.member", "etcd.quorum", "api.server", "lb.backends"}
+        (quorum,) = (f for f in sick.only.follows if f.check == "etcd.quorum")
+        assert "2 of 3 members left" in quorum.finding.brief
+        assert sick.only.finding.remedy.startswith("mlops-infra hosts exec --limit m2 -- 'set -e;")
+
+    def test_while_it_is_joined_again_its_manifest_lies_aside_and_the_cause_is_the_same(self, sick: Platform) -> None:
+        removed(sick)
+        sick.of_master("m2", "missing", "etcd")
+        sick.of_master("m2", "elsewhere", "etcd\t/root/etcd.yaml")
+        sick.half_done.append(HostProblem("m2", "join: half-done", remedy="reset"))
+        assert sick.said == [("etcd.removed", "m2")]
+
+    def test_a_master_that_has_yet_to_join_was_not_removed(self, sick: Platform) -> None:
+        removed(sick)
+        sick.of_master("m2", "missing", "etcd")
+        assert ("etcd.removed", "m2") not in sick.said
+
+    def test_an_etcd_of_its_own_is_no_member_and_the_larger_cluster_is_the_platforms(self, sick: Platform) -> None:
+        wrong_members(sick, THREE[1], THREE[2])
+        sick.of_master("m1", "members", json.dumps({"members": [member("m1", 7)]}))
+        (first, *_) = sick.findings
+        assert (first.check, first.host) == ("etcd.removed", "m1")
+        assert "an etcd of its own" in first.finding.brief
+        assert "exec etcd-m2 --" in first.finding.remedy
+
+    def test_an_etcd_without_data_is_not_given_a_manifest_with_which_it_would_begin_anew(self, sick: Platform) -> None:
+        sick.of_master("m2", "missing", "etcd")
+        assert "[ -d /var/lib/etcd/member/wal ] &&" in sick.findings[0].finding.remedy
 
     def test_a_member_that_refuses_us_is_told_in_the_words_of_tls(self, sick: Platform) -> None:
         sick.of_master(
@@ -543,6 +660,7 @@ class TestAdvice:
             cluster=cluster_of(
                 security={"expose_metrics": False},
                 hosts={"masters": [{"name": "m1", "address": "10.0.0.1"}]},
+                backup=COPIED,
             )
         )
         assert diagnose(CHECKS, heeded.view).advice == ()

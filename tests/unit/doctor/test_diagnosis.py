@@ -275,7 +275,7 @@ class TestWhatIsAsked:
         assert diagnose(CHECKS, sick.view, chosen_checks(["dns"])).findings == ()
 
     @pytest.mark.parametrize(
-        ("words", "meant"), [(["etcd.quorum"], 1), (["etcd"], 11), (["etc"], 11), (["lb, dns"], 10)]
+        ("words", "meant"), [(["etcd.quorum"], 1), (["etcd"], 12), (["etc"], 12), (["lb, dns"], 11)]
     )
     def test_only_takes_areas_checks_and_beginnings(self, words: list[str], meant: int) -> None:
         chosen = chosen_checks(words)
@@ -393,7 +393,7 @@ class TestShown:
         assert shape["exit_code"] == 2
         assert shape["findings"][0]["check"] == "cri.up"
         assert {f["check"] for f in shape["findings"][0]["follows"]} >= {"node.ready"}
-        assert {a["check"] for a in shape["advice"]} == {"lb.single", "exposure.metrics"}
+        assert {a["check"] for a in shape["advice"]} == {"backup.local", "lb.single", "exposure.metrics"}
 
     def test_explain_knows_every_check_and_refuses_others(self) -> None:
         for check in CHECKS:

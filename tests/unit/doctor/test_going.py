@@ -85,6 +85,12 @@ def test_the_metrics_of_etcd_are_cut_to_one_histogram_and_a_query_to_one_line() 
         assert called(f"get:targets:127.0.0.1:{port}:/x?query=1") == ['targets\t{"status": "success"}']
 
 
+def test_prometheus_is_asked_at_ones_own_address_whether_or_not_the_named_host_lives() -> None:
+    """The way to any address of the loopback begins at 127.0.0.1: nobody listens at the one that is named."""
+    with serving(b"HTTP/1.0 200 OK\r\n\r\n{}") as port:
+        assert called(f"own:targets:127.0.0.9:{port}:/x?query=1") == ["targets\t{}"]
+
+
 @pytest.mark.parametrize(
     ("code", "found", "said"), [(0, 1, "ok"), (3, 0, "code 3, 0 answers"), (0, 0, "code 0, 0 answers")]
 )
@@ -114,7 +120,8 @@ def test_masters_call_etcd_and_kubelets_and_everybody_the_api_servers_and_the_dn
     assert "vxlan" in everywhere
     assert not [word for word in everywhere if word.endswith((":2380", ":10250"))]
     assert {"way:10.0.0.3:2380", "way:10.0.0.12:10250"} <= set(masters.split())
-    assert "get:targets:10.0.0.1:30900:" in masters
+    for query in ("targets", "deprecated", "watchdog"):
+        assert f"own:{query}:10.0.0.1:30900:/api/v1/query?query=" in masters
 
 
 def test_what_is_off_is_not_called() -> None:

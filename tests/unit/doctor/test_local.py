@@ -11,7 +11,7 @@ import pytest
 from sick import Platform, cluster_of
 
 from mlops_infra.app.backup_key import ensure_key, export_key
-from mlops_infra.app.doctor import _local
+from mlops_infra.app.doctor import local_of
 from mlops_infra.model.site import Site
 
 
@@ -22,7 +22,7 @@ def site(tmp_path: Path) -> Site:
 
 def local(site: Site, **more: Any) -> Any:
     context = SimpleNamespace(site=site, warnings=())
-    return _local(SimpleNamespace(cluster=cluster_of(**more), context=context))  # type: ignore[arg-type]
+    return local_of(SimpleNamespace(cluster=cluster_of(**more), context=context))  # type: ignore[arg-type]
 
 
 def test_a_key_that_was_made_and_never_exported_is_reminded_of(site: Site, tmp_path: Path) -> None:

@@ -290,10 +290,14 @@ class TestAddresses:
         assert "metallb.waiting" not in {s.check for s in one.diagnosis().skipped}
 
 
-def watched(targets: list[dict[str, str]], deprecated: list[dict[str, str]] | None = None) -> Platform:
+def watched(
+    targets: list[dict[str, str]],
+    deprecated: list[dict[str, str]] | None = None,
+    watchdog: list[dict[str, str]] | None = None,
+) -> Platform:
     """Monitoring is on, and Prometheus answers m2 alone."""
     made = Platform(cluster=cluster_of(**WATCHED))
-    for name, found in (("targets", targets), ("deprecated", deprecated or [])):
+    for name, found in (("targets", targets), ("deprecated", deprecated or []), ("watchdog", watchdog or [])):
         result = [{"metric": one, "value": [1, "0"]} for one in found]
         made.of_kubelet("m2", name, json.dumps({"status": "success", "data": {"result": result}}))
     for probe in {probe for c in CHECKS for probe in c.api(made.cluster)} - set(made.api):
@@ -307,6 +311,11 @@ class TestWatching:
         assert "monitoring.targets" not in {s.check for s in watched([]).diagnosis().skipped}
         one = watched([{"job": "etcd", "instance": "10.0.0.1:2381"}])
         assert one.only.finding.brief == "Prometheus has not reached etcd at 10.0.0.1:2381 for ten minutes"
+
+    def test_alerts_that_do_not_get_through_are_told_where_they_end(self) -> None:
+        silent = watched([], watchdog=[{"alertname": "Watchdog", "alertstate": "firing"}]).only
+        assert (silent.check, "judges no alerts" in silent.finding.brief) == ("monitoring.watchdog", True)
+        assert "do not get to Alertmanager" in watched([], watchdog=[{}]).only.finding.brief
 
     def test_apis_that_go_are_advice_and_those_that_stay_are_not(self) -> None:
         stays = {"resource": "endpoints", "version": "v1"}
