@@ -154,7 +154,7 @@ def _validate(tree: Tree, problems: list[Problem]) -> tuple[Cluster | None, set[
             return Cluster.model_validate(data), reported
         except ValidationError as error:
             errors = error.errors(include_url=False)
-        wrong = {tuple(k for k in item["loc"] if k != "[key]"): item for item in errors}
+        wrong = _told_apart({tuple(k for k in item["loc"] if k != "[key]"): item for item in errors})
         for keys, item in wrong.items():
             # What is missing only because it was wrong and taken out has been reported already.
             if not is_within(keys, reported) and not _is_misspelt(keys, item, wrong):
@@ -166,6 +166,15 @@ def _validate(tree: Tree, problems: list[Problem]) -> tuple[Cluster | None, set[
             if data is None:
                 return None, reported
     return None, reported
+
+
+def _told_apart(wrong: dict[Keys, Any]) -> dict[Keys, Any]:
+    """Without the lists that are too short only because pydantic does not count their wrong items."""
+    return {
+        keys: item
+        for keys, item in wrong.items()
+        if item["type"] != "too_short" or not any(k != keys and k[: len(keys)] == keys for k in wrong)
+    }
 
 
 def _is_misspelt(keys: Keys, item: Any, wrong: dict[Keys, Any]) -> bool:

@@ -191,6 +191,26 @@ def test_a_host_without_address_does_not_hide_what_is_wrong_with_the_others() ->
 
 
 @pytest.mark.parametrize(
+    "masters",
+    ["[{name: m1, adress: 10.0.0.1}]", "[{name: m1, ip: 10.0.0.1}, {name: m2, ip: 10.0.0.2}, {name: m3, ip: 10.0.0.3}]"],
+)
+def test_masters_that_are_all_wrong_are_not_called_none(masters: str) -> None:
+    found = problems(f"name: d\nssh: {{user: a}}\nhosts: {{lb: [{{name: l, address: 10.0.0.9}}], masters: {masters}}}\n")
+    assert {p.hint for p in found} == {"did you mean `address`?"}
+    assert len(found) == masters.count("name")
+
+
+def test_a_wrong_master_does_not_hide_the_mistakes_between_masters() -> None:
+    found = problems("name: d\nssh: {user: a}\nhosts: {masters: [{name: m, ip: 10.0.0.1}, {name: m, ip: 10.0.0.2}]}\n")
+    assert "two hosts are called `m`" in "\n".join(p.message for p in found)
+
+
+def test_an_empty_list_of_masters_says_how_many_there_may_be() -> None:
+    found = only("name: d\nssh: {user: a}\nhosts: {masters: []}\n")
+    assert (found.message, found.hint) == ("`hosts.masters` is empty", "name one master, or three for high availability")
+
+
+@pytest.mark.parametrize(
     ("text", "line", "said"),
     [
         ("name: a\n\tssh: b\n", 2, "is not YAML"),
