@@ -42,6 +42,27 @@ def test_validate_tells_every_mistake_and_exits_with_5(here: Path, capsys: pytes
     assert "Traceback" not in err
 
 
+def test_validate_knows_which_manifests_are_pinned_for_what_is_installed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts = "{masters: [{name: m, address: 10.0.0.1}], workers: [{name: w, address: 10.0.0.2}]}"
+    text = f"name: d\nssh: {{user: a}}\nhosts: {hosts}\nlb: {{api_port: 0}}\n"
+    text += "versions: {flannel: 0.26.6, metallb: 9.9.9, ingress_nginx: 1.12.1}\n"
+    (here / "cluster.yaml").write_text(text)
+    assert run(["validate"]) == 5
+    err = capsys.readouterr().err
+    assert "cluster.yaml has 4 problems" in err
+    assert "Flannel 0.26.6 is not known to this release of mlops-infra (did you mean `0.26.7`? it knows 0.26.7)" in err
+    assert "MetalLB 9.9.9 is not known to this release of mlops-infra (it knows 0.14.8)" in err
+    assert (
+        "cluster.yaml:5:60: ingress-nginx 1.12.1 is not known" in err
+        and "did you mean `1.11.5`? it knows 1.11.1, 1.11.5" in err
+    )
+    without = "network: {cni: none}\nmetallb: {enabled: false}\ningress: {controller: none}\n"
+    (here / "cluster.yaml").write_text(text.replace("lb: {api_port: 0}\n", without))
+    assert run(["validate"]) == 0
+
+
 def test_validate_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate", "--json", "-c", str(EXAMPLE)]) == 0
     shape = json.loads(capsys.readouterr().out)
