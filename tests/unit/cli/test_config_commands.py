@@ -70,6 +70,24 @@ def test_validate_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None
     assert shape["warnings"][0]["path"] == "versions.kubernetes"
 
 
+def test_validate_json_tells_mistakes_as_objects(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "cluster.yaml").write_text("name: d\nssh: {usr: a}\nhosts: {masters: [{name: m, address: 10.0.0.1}]}\n")
+    assert run(["validate", "--json"]) == 5
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["problems"] == [
+        {
+            "file": "cluster.yaml",
+            "line": 2,
+            "column": 7,
+            "message": "unknown key `usr` in `ssh`",
+            "path": "ssh.usr",
+            "offending": "usr",
+            "hint": "did you mean `user`?",
+        }
+    ]
+    assert "cluster.yaml:2:7" in error["details"]
+
+
 def test_without_a_file_every_command_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate"]) == 5
     assert run(["config", "show"]) == 5
