@@ -113,6 +113,24 @@ def test_init_from_an_inventory(here: Path) -> None:
     assert load_cluster(here / "sub" / "c.yaml").cluster.ssh.user == "root"
 
 
+@pytest.mark.parametrize("option", [["--port", "2222"], ["--lb", "l=10.0.0.9"], ["--master", "a"], ["--worker", "b"]])
+def test_init_does_not_drop_what_contradicts_an_inventory(
+    option: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "hosts.ini").write_text("[k8s-masters]\nm1 ansible_host=10.0.0.1 ansible_user=root\n")
+    assert run(["init", "--from-ansible", "hosts.ini", *option]) == 64
+    assert f"--from-ansible and {option[0]} exclude each other" in capsys.readouterr().err
+    assert not (here / "cluster.yaml").exists()
+
+
+def test_init_says_which_groups_of_an_inventory_it_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "hosts.ini").write_text("[masters]\nm1 ansible_host=10.0.0.1 ansible_user=a\n[databases]\ndb1\n")
+    assert run(["init", "--from-ansible", "hosts.ini", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"written": "cluster.yaml", "ignored": ["databases"]}
+    assert "hosts.ini: left out, because no role is known for them: the groups databases" in err
+
+
 def test_config_show_for_the_lab_needs_a_lab(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "cluster.yaml").write_text("name: d\nssh: {user: a}\nhosts: {masters: [{name: m, address: 10.0.0.1}]}\n")
     assert run(["config", "show", "--lab"]) == 5
