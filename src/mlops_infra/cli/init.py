@@ -87,7 +87,7 @@ def _from_options(
         name = name or typer.prompt("Name of the cluster", default="mlops")
         user = user or typer.prompt("User that SSH logs in as", default="ubuntu")
         lb = lb or _ask("Load balancers")
-        master = _ask("Masters")
+        master = _ask("Masters", default=None)
         worker = worker or _ask("Workers")
     user = user or typer.prompt("User that SSH logs in as", default="ubuntu")
     return Answers(
@@ -99,8 +99,10 @@ def _from_options(
     )
 
 
-def _ask(title: str) -> list[str]:
-    said: str = typer.prompt(f"{title}: addresses or NAME=ADDRESS, with spaces between", default="", show_default=False)
+def _ask(title: str, default: str | None = "") -> list[str]:
+    """Without a default it is asked again until something is said."""
+    words = f"{title}: addresses or NAME=ADDRESS, with spaces between"
+    said: str = typer.prompt(words, default=default, show_default=False)
     return said.replace(",", " ").split()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,48 @@ def test_init_from_an_inventory(here: Path) -> None:
     (here / "hosts.ini").write_text("[k8s-masters]\nm1 ansible_host=10.0.0.1 ansible_user=root\n")
     assert run(["init", "--from-ansible", "hosts.ini", "-c", "sub/c.yaml"]) == 0
     assert load_cluster(here / "sub" / "c.yaml").cluster.ssh.user == "root"
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Writes to standard input, which is a terminal: off one, nothing is asked."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "r") as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        yield ours
+    os.close(ours)
+
+
+def test_init_on_a_terminal_asks_and_writes_what_validate_accepts(
+    here: Path, keyboard: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The second is the default; that there are masters is insisted on.
+    os.write(keyboard, b"demo\n\nbalancer=10.0.0.2\n\n10.0.0.3, 10.0.0.4 m3=10.0.0.5\n10.0.0.6\n")
+    assert run(["init"]) == 0
+    said = "".join(capsys.readouterr())
+    questions = ["Name of the cluster", "User that SSH logs in as", "Load balancers", "Masters", "Masters", "Workers"]
+    places = [said.index(question) for question in questions]
+    assert places == sorted(places) and said.count("Masters: addresses") == 2
+    assert run(["validate"]) == 0
+    cluster = load_cluster(here / "cluster.yaml").cluster
+    assert (cluster.name, cluster.ssh.user) == ("demo", "ubuntu")
+    hosts = {h.name: h.address for h in cluster.all_hosts}
+    assert hosts == {
+        "balancer": "10.0.0.2",
+        "master-1": "10.0.0.3",
+        "master-2": "10.0.0.4",
+        "m3": "10.0.0.5",
+        "worker-1": "10.0.0.6",
+    }
+
+
+def test_init_asks_only_for_what_no_option_says(here: Path, keyboard: int) -> None:
+    os.write(keyboard, b"10.0.0.3\n")
+    assert (
+        run(["init", "--name", "d", "--user", "u", "--lb", "10.0.0.2", "--worker", "10.0.0.4", "--port", "2222"]) == 0
+    )
+    ssh = load_cluster(here / "cluster.yaml").cluster.ssh
+    assert (ssh.user, ssh.port) == ("u", 2222)
 
 
 @pytest.mark.parametrize("option", [["--port", "2222"], ["--lb", "l=10.0.0.9"], ["--master", "a"], ["--worker", "b"]])
