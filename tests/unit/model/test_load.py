@@ -136,6 +136,7 @@ def test_a_problem_shows_its_line_with_a_caret_below_the_place() -> None:
         ("lb: {stats: {usr: a}}", "did you mean `user`?"),
         ("lb: {timeouts: {conect: 1s}}", "did you mean `connect`?"),
         ("mirrors: {apt: [{urll: http://a, key_file: k}]}", "did you mean `url`?"),
+        ("timeouts: {masters: 900}", "`timeouts` belongs in `lb:`"),
         ("metallb: {zzz: 1}", "known here: pool, pools, enabled"),
     ],
 )
