@@ -134,7 +134,7 @@ def read_inventory(path: Path) -> Inventory:
             f"{path} has no masters",
             details=f"its groups: {', '.join(groups.names()) or 'none'}",
             cause=f"masters are looked for in the groups {', '.join(ROLES['masters'][:6])} …",
-            remedy="rename the group, or give the hosts with --master",
+            remedy="rename the group, or name all hosts by --master, --worker and --lb instead of an inventory",
         )
     return inventory
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlops_infra.app.pinned import check_pinned
 from mlops_infra.errors import ConfigError
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.load import Loaded, load_cluster
@@ -39,7 +40,7 @@ def open_site(config: Path, lab: bool = False) -> SiteContext:  # noqa: FBT001, 
             cause=f"`--lab` reads {_shown(site.overlay)}, which `lab up` writes",
             remedy="mlops-infra lab up",
         )
-    loaded = load_cluster(_shown(config), _shown(site.overlay) if lab else None)
+    loaded = load_cluster(_shown(config), _shown(site.overlay) if lab else None, also=check_pinned)
     cluster = loaded.cluster
     if lab:
         from mlops_infra.lab.overlay import with_lab_credentials  # noqa: PLC0415 - the lab's alone

@@ -156,11 +156,11 @@ def compose(answers: Answers) -> str:
     else:
         lines += [
             "# lb:",
-            "  # api_port: 6443".replace("  # ", "#   "),
-            "#   vip: {address: ADDRESS}   # with two load balancers",
+            "#   api_port: 6443",
+            "#   vip: {address: ADDRESS, interface: NAME}   # with two load balancers",
             "",
         ]
-    lines += ["# Addresses for Services of type LoadBalancer; without a pool MetalLB is not installed."]
+    lines += ["# Addresses for Services of type LoadBalancer; without a pool they wait for one."]
     lines += ["metallb:", "  pool:", f"    - {_text(a.pool)}"] if a.pool else ["# metallb:", "#   pool: [FIRST-LAST]"]
     return "\n".join(lines) + "\n"
 

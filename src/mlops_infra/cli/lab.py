@@ -39,6 +39,7 @@ def up(
 
     Examples:  mlops-infra lab up --install  |  mlops-infra lab up --no-mirror --debian12 worker-1
     """
+    from mlops_infra.app.pinned import check_pinned  # noqa: PLC0415
     from mlops_infra.lab.lifecycle import up as boot  # noqa: PLC0415
     from mlops_infra.model.load import load_cluster  # noqa: PLC0415
 
@@ -46,7 +47,7 @@ def up(
         raise UsageError("--debian12 and --no-debian12 exclude each other")
     options = options_of(ctx)
     chosen: list[str] | None = [] if no_debian12 else (debian12 or None)
-    cluster = load_cluster(options.config).cluster
+    cluster = load_cluster(options.config, also=check_pinned).cluster
     boot(cluster, options.config, ui.progress(), debian12=chosen, install=install, mirror=not no_mirror)
     _show_status(options)
 

@@ -107,7 +107,8 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 
 def _plan(config: Path) -> MirrorPlan:
+    from mlops_infra.app.pinned import check_pinned  # noqa: PLC0415
     from mlops_infra.lab.mirror import MirrorPlan  # noqa: PLC0415
     from mlops_infra.model.load import load_cluster  # noqa: PLC0415
 
-    return MirrorPlan.of(load_cluster(config).cluster) if config.exists() else MirrorPlan()
+    return MirrorPlan.of(load_cluster(config, also=check_pinned).cluster) if config.exists() else MirrorPlan()

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -19,12 +20,15 @@ __all__ = [
     "HostOrAddress",
     "Interface",
     "LabelValue",
+    "ModuleName",
     "NamespaceName",
     "NodeName",
     "NodePort",
     "Noun",
+    "PackageName",
     "Port",
     "QualifiedName",
+    "SysctlKey",
     "Text",
     "Url",
     "Version",
@@ -132,6 +136,17 @@ def _matches(pattern: str, wanted: str) -> AfterValidator:
     return AfterValidator(validate)
 
 
+def _url(value: str) -> str:
+    wanted = "a URL that begins with http:// or https://"
+    try:
+        found = re.fullmatch(r"https?://[^\s/]+\S*", value) and urlsplit(value).port != 0
+    except ValueError:
+        found, wanted = False, "a URL: look at its host and port"
+    if not found:
+        raise ValueError(f"`{value}` is not {wanted}")
+    return value
+
+
 def _version(value: str) -> str:
     if value.startswith("v"):
         raise ValueError(f"`{value}` has a leading v: write `{value[1:]}`")
@@ -161,7 +176,12 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 NodePort = Annotated[int, Field(ge=30000, le=32767)]
 """Kubernetes' range for NodePort services."""
 Word = Annotated[str, _matches(r"[^\s:]+", "one word (no spaces, no colon)")]
-Url = Annotated[str, _matches(r"https?://[^\s/]+\S*", "a URL that begins with http:// or https://")]
+Url = Annotated[str, AfterValidator(_url)]
+PackageName = Annotated[str, _matches(r"[a-z0-9][a-z0-9+.-]+", "the name of a Debian package (one name, no version)")]
+SysctlKey = Annotated[
+    str, _matches(r"(?!.*\.\.)[A-Za-z0-9_./@-]+", "a kernel setting such as net.ipv4.ip_forward (no spaces)")
+]
+ModuleName = Annotated[str, _matches(r"[A-Za-z0-9_-]+", "the name of a kernel module")]
 Duration = Annotated[str, _matches(r"[0-9]+(us|ms|s|m|h|d)?", "a time as HAProxy writes it, such as 500ms, 30s or 4h")]
 Version = Annotated[str, AfterValidator(_version)]
 Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int | bool)]

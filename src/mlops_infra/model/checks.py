@@ -11,7 +11,7 @@ from mlops_infra.model.checks_address import check_addresses
 from mlops_infra.model.checks_version import check_versions
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.finding import Finding
-from mlops_infra.model.tree import Keys
+from mlops_infra.model.tree import Keys, spell
 
 __all__ = ["SECRETS", "check"]
 
@@ -26,6 +26,7 @@ def check(cluster: Cluster, document: Mapping[str, Any], *, today: date) -> Iter
     yield from check_versions(cluster, today)
     yield from check_addons(cluster)
     yield from check_access(cluster)
+    yield from check_containerd(cluster.containerd.config, ("containerd", "config"))
     yield from check_secrets(document)
 
 
@@ -116,6 +117,25 @@ def check_access(cluster: Cluster) -> Iterator[Finding]:
         if name.startswith(PLATFORM_NAMESPACES):
             message = f"`{name}` is a namespace of the platform: an operator there could take the rights of its parts"
             yield Finding(("access", "operator_namespaces", index), message, "name one for your own programs")
+
+
+def check_containerd(value: Any, keys: Keys) -> Iterator[Finding]:
+    """What TOML has no word for, or what containerd's file has no place for."""
+    name = spell(keys)
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from check_containerd(below, (*keys, key))
+    elif keys == ("containerd", "config", "plugins") and value is not None:
+        yield Finding(keys, f"`{name}` must be a mapping: it is merged into ours")
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            if isinstance(below, Mapping):
+                message = f"`{name}` cannot hold mappings: this program writes no TOML tables in lists"
+                yield Finding((*keys, index), message)
+            else:
+                yield from check_containerd(below, (*keys, index))
+    elif value is None:
+        yield Finding(keys, f"`{name}` has no value, and TOML has no word for that", "give it one, or remove the line")
 
 
 SECRETS: tuple[Keys, ...] = (("lb", "stats", "password"), ("ssh", "sudo_password"))

@@ -12,9 +12,6 @@ from mlops_infra.model.tree import Keys
 
 __all__ = ["check_versions"]
 
-_INGRESS_SAFE = (1, 11, 5)
-"""https://github.com/kubernetes/kubernetes/issues/131009 (1.12.0 lacks the fix too; it is not offered here)."""
-_TRAEFIK_SAFE, _TRAEFIK_NEXT = (3, 6, 2), (4,)
 TITLES = {"kubernetes": "Kubernetes", "containerd": "containerd"}
 
 
@@ -40,22 +37,22 @@ def check_versions(cluster: Cluster, today: date) -> Iterator[Finding]:
 
 
 def _ingress(cluster: Cluster) -> Iterator[Finding]:
-    """ingress-nginx has ended as a project: https://www.kubernetes.dev/blog/2025/11/12/ingress-nginx-retirement/."""
+    """Retired is the whole project, whatever the version."""
     version = cluster.versions.ingress_nginx
-    lacking = [] if (parse_version(version) or (0,)) >= _INGRESS_SAFE else ["CVE-2025-1974"]
-    message = "ingress-nginx is retired since March 2026: nobody mends it any more"
-    message += f"; {version} lacks the fix of {', '.join(lacking)}" if lacking else ""
+    lacking = releases().lacking("ingress_nginx", version)
+    message = f"ingress-nginx is retired since {releases().ingress_nginx_retired:%B %Y}: nobody mends it any more"
+    message += f"; {version} lacks the fix of {', '.join(f.id for f in lacking)}" if lacking else ""
     message += "; `ingress.controller: traefik` serves the same Ingresses"
-    hint = "1.11.5 is the first of its line that has it" if lacking else "docs/how-to/ingress.md says what changes"
+    first = " and ".join(dict.fromkeys(v for f in lacking for v in f.fixed))
+    hint = f"{first} are the first of their lines with it" if lacking else "docs/how-to/ingress.md says what changes"
     yield Finding(("versions", "ingress_nginx"), message, hint, warning=True)
 
 
 def _traefik(cluster: Cluster) -> Iterator[Finding]:
-    """Its provider for ingress-nginx's annotations is no experiment since 3.6.2, as its flag for experiments says."""
-    version = cluster.versions.traefik
-    if not _TRAEFIK_SAFE <= (parse_version(version) or (0,)) < _TRAEFIK_NEXT:
+    version, fit = cluster.versions.traefik, releases().traefik
+    if version not in fit:
         message = f"Traefik {version} cannot stand in for ingress-nginx the way that this program sets it up"
-        yield Finding(("versions", "traefik"), message, "3.6.2 is the first that can, 3 the major that is known here")
+        yield Finding(("versions", "traefik"), message, f"what can is {fit.oldest} and later, before {fit.below}")
 
 
 def _patch(component: str, version: str, minor: Minor, keys: Keys) -> Iterator[Finding]:

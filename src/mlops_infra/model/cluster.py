@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from mlops_infra.model.access import Access
 from mlops_infra.model.backup import Backup
 from mlops_infra.model.base import Cidr, ClusterName, HostOrAddress, Noun
@@ -60,8 +58,6 @@ class Cluster(Noun):
     security: Security = Security()
     access: Access = Access()
     backup: Backup = Backup()
-    timeouts: dict[str, float] = Field(default_factory=dict)
-    """Seconds that a phase may take, by its name, where its own deadline does not suit."""
 
     @property
     def endpoint_name(self) -> str:

@@ -59,11 +59,12 @@ def _missing(keys: Keys, tree: Tree) -> Problem:
     parent = tree.place(keys[:-1])
     section = spell(keys[:-1])
     message = f"`{keys[-1]}` is missing" + (f" in `{section}`" if section else "")
-    hint = ""
-    if keys[-1] == "masters":
-        hint = "name one master, or three for high availability"
     mark = parent.key if keys[:-1] in tree.places else parent.value
-    return Problem(mark, message, str(keys[-1]), spell(keys), hint)
+    return Problem(mark, message, str(keys[-1]), spell(keys), _how_many(keys))
+
+
+def _how_many(keys: Keys) -> str:
+    return "name one master, or three for high availability" if keys[-1] == "masters" else ""
 
 
 def _value(kind: str, item: Mapping[str, Any], keys: Keys, raw: str) -> tuple[str, str]:
@@ -91,6 +92,8 @@ def _value(kind: str, item: Mapping[str, Any], keys: Keys, raw: str) -> tuple[st
             return f"`{name}` is {given}: a port lies between 1 and 65535", ""
         said = str(item["msg"]).removeprefix("Input should be ")
         return f"`{name}` is {given}: it must be {said}", ""
+    if kind == "too_short":
+        return f"`{name}` is empty", _how_many(keys)
     if kind in WANTED:
         found = KINDS.get(type(given).__name__, "something else")
         return f"`{name}` must be {WANTED[kind]}, not {found}", ""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mlops_infra.model.base import HostOrAddress, Noun, Text
+from mlops_infra.model.base import HostOrAddress, ModuleName, Noun, PackageName, SysctlKey, Text
 
 __all__ = ["Containerd", "HostSettings", "Kubeadm", "Kubelet"]
 
@@ -14,11 +14,11 @@ __all__ = ["Containerd", "HostSettings", "Kubeadm", "Kubelet"]
 class HostSettings(Noun):
     swap: Literal["off", "keep"] = "off"
     """`off` for good (fstab and units too), or `keep`."""
-    sysctls: dict[str, Text] = Field(default_factory=dict)
+    sysctls: dict[SysctlKey, Text] = Field(default_factory=dict)
     """Added to ours; a key named here wins."""
-    skip_sysctls: tuple[str, ...] = ()
+    skip_sysctls: tuple[SysctlKey, ...] = ()
     """Of ours, those that are not to be set (a kernel that several hosts share has only one of some)."""
-    modules: tuple[str, ...] = ()
+    modules: tuple[ModuleName, ...] = ()
     """Kernel modules besides ours."""
     time_sync: Literal["timesyncd", "chrony", "none"] = "timesyncd"
     """Which service keeps the clock; `none`: somebody else does."""
@@ -26,7 +26,7 @@ class HostSettings(Noun):
     """NTP servers; empty: the distribution's."""
     chrony_options: str = ""
     """Put in DAEMON_OPTS of /etc/default/chrony."""
-    extra_packages: tuple[str, ...] = ()
+    extra_packages: tuple[PackageName, ...] = ()
     """Debian packages installed besides ours."""
     unattended_upgrades: Literal["exclude", "leave"] = "exclude"
     """`exclude`: unattended upgrades leave our packages alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -18,7 +19,9 @@ from mlops_infra.model.secret import MASK
 from mlops_infra.model.suggest import suggest_key
 from mlops_infra.model.tree import Keys, Place, Tree, parse_tree, read_tree, spell
 
-__all__ = ["Loaded", "load_cluster", "load_text"]
+__all__ = ["Check", "Loaded", "load_cluster", "load_text"]
+
+Check = Callable[[Cluster], Iterable[Finding]]
 
 ROUNDS = 6
 """How often wrong parts are taken out to see what else is wrong; each round reaches one level of nesting deeper."""
@@ -44,29 +47,33 @@ class Loaded:
         return self.tree.place(keys).value if self.tree else Mark(self.path)
 
 
-def load_cluster(path: Path, overlay: Path | None = None, *, today: date | None = None) -> Loaded:
+def load_cluster(
+    path: Path, overlay: Path | None = None, *, today: date | None = None, also: Check | None = None
+) -> Loaded:
     """Reads the file, merges the overlay over it (mappings deeply, lists replaced; no hosts), validates the result.
 
-    `today` decides what is past its end of life. Raises ConfigProblems with everything that is wrong.
+    `today` decides what is past its end of life; `also` is a check of what only higher layers know. Raises
+    ConfigProblems with everything that is wrong.
     """
     tree = _document(read_tree(path))
     if overlay is not None:
         tree = merge_trees(tree, _document(read_tree(overlay)))
-    return _loaded(tree, overlay, today)
+    return _loaded(tree, overlay, today, also)
 
 
-def load_text(text: str, path: Path, *, today: date | None = None) -> Loaded:
+def load_text(text: str, path: Path, *, today: date | None = None, also: Check | None = None) -> Loaded:
     """Like `load_cluster` for a text that is to become the file at `path`."""
-    return _loaded(_document(parse_tree(text, path)), None, today)
+    return _loaded(_document(parse_tree(text, path)), None, today, also)
 
 
-def _loaded(tree: Tree, overlay: Path | None, today: date | None) -> Loaded:
+def _loaded(tree: Tree, overlay: Path | None, today: date | None, also: Check | None) -> Loaded:
     path = tree.path
     problems = list(tree.problems)
     cluster, reported = _validate(tree, problems)
     warnings: list[Problem] = []
     if cluster is not None:
-        for finding in check(cluster, tree.data, today=today or date.today()):
+        findings = [*check(cluster, tree.data, today=today or date.today()), *(also(cluster) if also else ())]
+        for finding in findings:
             if not is_within(finding.keys, reported):
                 (warnings if finding.warning else problems).append(_placed(finding, tree))
     problems = [_without_secrets(p, tree) for p in problems]
@@ -154,7 +161,7 @@ def _validate(tree: Tree, problems: list[Problem]) -> tuple[Cluster | None, set[
             return Cluster.model_validate(data), reported
         except ValidationError as error:
             errors = error.errors(include_url=False)
-        wrong = {tuple(k for k in item["loc"] if k != "[key]"): item for item in errors}
+        wrong = _told_apart({tuple(k for k in item["loc"] if k != "[key]"): item for item in errors})
         for keys, item in wrong.items():
             # What is missing only because it was wrong and taken out has been reported already.
             if not is_within(keys, reported) and not _is_misspelt(keys, item, wrong):
@@ -166,6 +173,15 @@ def _validate(tree: Tree, problems: list[Problem]) -> tuple[Cluster | None, set[
             if data is None:
                 return None, reported
     return None, reported
+
+
+def _told_apart(wrong: dict[Keys, Any]) -> dict[Keys, Any]:
+    """Without the lists that are too short only because pydantic does not count their wrong items."""
+    return {
+        keys: item
+        for keys, item in wrong.items()
+        if item["type"] != "too_short" or not any(k != keys and k[: len(keys)] == keys for k in wrong)
+    }
 
 
 def _is_misspelt(keys: Keys, item: Any, wrong: dict[Keys, Any]) -> bool:

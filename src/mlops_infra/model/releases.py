@@ -1,4 +1,4 @@
-"""What is known about releases of Kubernetes and containerd; the facts and their sources are in release_data.toml."""
+"""What is known about releases of the platform's parts; the facts and their sources are in release_data.toml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import date
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["Companions", "Fix", "Minor", "Releases", "minor_of", "parse_version", "releases"]
+__all__ = ["Bounds", "Companions", "Fix", "Minor", "Releases", "minor_of", "parse_version", "releases"]
 
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -55,6 +55,18 @@ class Fix:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Versions that do: from `oldest` on, and older than `below`."""
+
+    oldest: str
+    below: str
+
+    def __contains__(self, version: str) -> bool:
+        first, number, end = (parse_version(v) or (0,) for v in (self.oldest, version, self.below))
+        return first <= number < end
+
+
+@dataclass(frozen=True, slots=True)
 class Releases:
     """The whole table."""
 
@@ -64,6 +76,8 @@ class Releases:
     last_with_containerd_1: str
     companions: Mapping[str, Companions]
     fixes: tuple[Fix, ...]
+    ingress_nginx_retired: date
+    traefik: Bounds
 
     def minors(self, component: str) -> Mapping[str, Minor]:
         """The minors of `kubernetes` or `containerd`, oldest first."""
@@ -104,4 +118,6 @@ def releases() -> Releases:
         last_with_containerd_1=next(m for m, i in kubernetes["minors"].items() if i.get("last_containerd_1")),
         companions={v: Companions(**images) for v, images in kubernetes["companions"].items()},
         fixes=tuple(Fix(**{**fix, "fixed": tuple(fix["fixed"])}) for fix in data["fixes"]),
+        ingress_nginx_retired=data["ingress_nginx"]["retired"],
+        traefik=Bounds(**data["traefik"]),
     )

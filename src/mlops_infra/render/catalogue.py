@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +117,9 @@ def fetch(item: Artifact, mirrors: FileMirror | None, cache_dir: Path, *, deadli
 
 
 def _download(item: Artifact, url: str, deadline: float) -> bytes:
+    import urllib.error  # noqa: PLC0415 - every command looks into the catalogue, and hardly one fetches
+    import urllib.request  # noqa: PLC0415
+
     try:
         with urllib.request.urlopen(url, timeout=deadline) as reply:  # noqa: S310  (the model admits http(s) URLs only)
             return bytes(reply.read())

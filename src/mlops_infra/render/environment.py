@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from typing import TYPE_CHECKING, Any
 
 from mlops_infra.errors import InfraError
 from mlops_infra.render.loader import template_directory
 from mlops_infra.render.yaml import to_yaml
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["render"]
 
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - not needed to check a file
+
     environment = Environment(
         loader=FileSystemLoader(template_directory()),
         undefined=StrictUndefined,
@@ -36,6 +39,8 @@ def render(template: str, **values: Any) -> str:
 
     Raises InfraError naming the template when it is missing or uses a name that was not given.
     """
+    from jinja2 import TemplateError  # noqa: PLC0415 - as above
+
     try:
         return _environment().get_template(template).render(**values)
     except TemplateError as error:

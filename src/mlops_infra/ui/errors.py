@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mlops_infra.errors import InfraError
+from mlops_infra.model.problem import ConfigProblems
 from mlops_infra.ui.console import Style, style_for
 from mlops_infra.ui.redact import redact
 
@@ -60,7 +61,7 @@ def _object(error: InfraError) -> dict[str, Any]:
         "remedy": error.remedy,
         "exit_code": int(error.exit_code),
     }
-    problems = [str(problem) for problem in getattr(error, "problems", ())]
+    problems = [problem.as_object() for problem in error.problems] if isinstance(error, ConfigProblems) else []
     return {"error": {**fields, **({"problems": problems} if problems else {})}}
 
 

@@ -153,6 +153,16 @@ def test_networks_are_moved_out_of_the_hosts_way() -> None:
     assert cluster.network.service_cidr == "10.201.0.0/16"
 
 
+def test_what_the_written_file_shows_as_comments_is_valid_as_it_stands() -> None:
+    two = [NewHost("l1", "10.0.0.8"), NewHost("l2", "10.0.0.9")]
+    text = compose(answers(lb=two))
+    assert "without a pool they wait for one" in text
+    text = text.replace("# lb:", "lb:").replace(
+        "#   vip: {address: ADDRESS, interface: NAME}", "  vip: {address: 10.0.0.7, interface: eth0}"
+    )
+    assert load_text(text, Path("c.yaml")).cluster.endpoint_address == "10.0.0.7"
+
+
 def test_the_written_file_names_a_schema_that_lies_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "cluster.yaml"
     write_cluster_file(path, answers())

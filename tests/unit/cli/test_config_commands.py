@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,11 +44,50 @@ def test_validate_tells_every_mistake_and_exits_with_5(here: Path, capsys: pytes
     assert "Traceback" not in err
 
 
+def test_validate_knows_which_manifests_are_pinned_for_what_is_installed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts = "{masters: [{name: m, address: 10.0.0.1}], workers: [{name: w, address: 10.0.0.2}]}"
+    text = f"name: d\nssh: {{user: a}}\nhosts: {hosts}\nlb: {{api_port: 0}}\n"
+    text += "versions: {flannel: 0.26.6, metallb: 9.9.9, ingress_nginx: 1.12.1}\n"
+    (here / "cluster.yaml").write_text(text)
+    assert run(["validate"]) == 5
+    err = capsys.readouterr().err
+    assert "cluster.yaml has 4 problems" in err
+    assert "Flannel 0.26.6 is not known to this release of mlops-infra (did you mean `0.26.7`? it knows 0.26.7)" in err
+    assert "MetalLB 9.9.9 is not known to this release of mlops-infra (it knows 0.14.8)" in err
+    assert (
+        "cluster.yaml:5:60: ingress-nginx 1.12.1 is not known" in err
+        and "did you mean `1.11.5`? it knows 1.11.1, 1.11.5" in err
+    )
+    without = "network: {cni: none}\nmetallb: {enabled: false}\ningress: {controller: none}\n"
+    (here / "cluster.yaml").write_text(text.replace("lb: {api_port: 0}\n", without))
+    assert run(["validate"]) == 0
+
+
 def test_validate_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate", "--json", "-c", str(EXAMPLE)]) == 0
     shape = json.loads(capsys.readouterr().out)
     assert shape["cluster"] == "mlops"
     assert shape["warnings"][0]["path"] == "versions.kubernetes"
+
+
+def test_validate_json_tells_mistakes_as_objects(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "cluster.yaml").write_text("name: d\nssh: {usr: a}\nhosts: {masters: [{name: m, address: 10.0.0.1}]}\n")
+    assert run(["validate", "--json"]) == 5
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["problems"] == [
+        {
+            "file": "cluster.yaml",
+            "line": 2,
+            "column": 7,
+            "message": "unknown key `usr` in `ssh`",
+            "path": "ssh.usr",
+            "offending": "usr",
+            "hint": "did you mean `user`?",
+        }
+    ]
+    assert "cluster.yaml:2:7" in error["details"]
 
 
 def test_without_a_file_every_command_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +113,66 @@ def test_init_from_an_inventory(here: Path) -> None:
     (here / "hosts.ini").write_text("[k8s-masters]\nm1 ansible_host=10.0.0.1 ansible_user=root\n")
     assert run(["init", "--from-ansible", "hosts.ini", "-c", "sub/c.yaml"]) == 0
     assert load_cluster(here / "sub" / "c.yaml").cluster.ssh.user == "root"
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Writes to standard input, which is a terminal: off one, nothing is asked."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "r") as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        yield ours
+    os.close(ours)
+
+
+def test_init_on_a_terminal_asks_and_writes_what_validate_accepts(
+    here: Path, keyboard: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The second is the default; that there are masters is insisted on.
+    os.write(keyboard, b"demo\n\nbalancer=10.0.0.2\n\n10.0.0.3, 10.0.0.4 m3=10.0.0.5\n10.0.0.6\n")
+    assert run(["init"]) == 0
+    said = "".join(capsys.readouterr())
+    questions = ["Name of the cluster", "User that SSH logs in as", "Load balancers", "Masters", "Masters", "Workers"]
+    places = [said.index(question) for question in questions]
+    assert places == sorted(places) and said.count("Masters: addresses") == 2
+    assert run(["validate"]) == 0
+    cluster = load_cluster(here / "cluster.yaml").cluster
+    assert (cluster.name, cluster.ssh.user) == ("demo", "ubuntu")
+    hosts = {h.name: h.address for h in cluster.all_hosts}
+    assert hosts == {
+        "balancer": "10.0.0.2",
+        "master-1": "10.0.0.3",
+        "master-2": "10.0.0.4",
+        "m3": "10.0.0.5",
+        "worker-1": "10.0.0.6",
+    }
+
+
+def test_init_asks_only_for_what_no_option_says(here: Path, keyboard: int) -> None:
+    os.write(keyboard, b"10.0.0.3\n")
+    assert (
+        run(["init", "--name", "d", "--user", "u", "--lb", "10.0.0.2", "--worker", "10.0.0.4", "--port", "2222"]) == 0
+    )
+    ssh = load_cluster(here / "cluster.yaml").cluster.ssh
+    assert (ssh.user, ssh.port) == ("u", 2222)
+
+
+@pytest.mark.parametrize("option", [["--port", "2222"], ["--lb", "l=10.0.0.9"], ["--master", "a"], ["--worker", "b"]])
+def test_init_does_not_drop_what_contradicts_an_inventory(
+    option: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "hosts.ini").write_text("[k8s-masters]\nm1 ansible_host=10.0.0.1 ansible_user=root\n")
+    assert run(["init", "--from-ansible", "hosts.ini", *option]) == 64
+    assert f"--from-ansible and {option[0]} exclude each other" in capsys.readouterr().err
+    assert not (here / "cluster.yaml").exists()
+
+
+def test_init_says_which_groups_of_an_inventory_it_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "hosts.ini").write_text("[masters]\nm1 ansible_host=10.0.0.1 ansible_user=a\n[databases]\ndb1\n")
+    assert run(["init", "--from-ansible", "hosts.ini", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"written": "cluster.yaml", "ignored": ["databases"]}
+    assert "hosts.ini: left out, because no role is known for them: the groups databases" in err
 
 
 def test_config_show_for_the_lab_needs_a_lab(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlops_infra.model import checks_version
 from mlops_infra.model.load import Loaded, load_text
 from mlops_infra.model.problem import ConfigProblems, Problem
 from mlops_infra.model.ranges import Range
@@ -218,6 +220,23 @@ def test_the_fix_table_knows_which_versions_lack_what() -> None:
     checkpoint, ssrf = table["CVE-2025-0426"], table["CVE-2025-13281"]
     assert [checkpoint.is_lacking(v) for v in ("1.31.5", "1.31.6", "1.28.9", "1.33.0")] == [True, False, True, False]
     assert [ssrf.is_lacking(v) for v in ("1.31.14", "1.32.10", "1.35.0")] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("version", "is_lacking"),
+    [("1.10.9", True), ("1.11.4", True), ("1.11.5", False), ("1.12.0", True), ("1.12.1", False), ("1.13.0", False)],
+)
+def test_an_ingress_controller_without_the_fix_is_named_also_in_the_newer_line(version: str, is_lacking: bool) -> None:
+    found = warnings(document(versions={"ingress_nginx": version}))
+    assert "ingress-nginx is retired since March 2026" in found
+    assert (f"{version} lacks the fix of CVE-2025-1974" in found) is is_lacking
+    assert ("1.11.5 and 1.12.1 are the first of their lines with it" in found) is is_lacking
+
+
+def test_what_is_known_about_versions_is_data() -> None:
+    """The checks compare; what with, and where that is known from, stands in one file."""
+    source = Path(checks_version.__file__).read_text("utf-8")
+    assert not re.search(r"CVE-|https://|\b20[0-9]{2}\b|[0-9]+\.[0-9]+\.[0-9]+|\([0-9]+, [0-9]+", source)
 
 
 def test_the_table_of_releases_is_in_order_and_complete_from_1_29_to_1_37() -> None:

@@ -136,6 +136,7 @@ def test_a_problem_shows_its_line_with_a_caret_below_the_place() -> None:
         ("lb: {stats: {usr: a}}", "did you mean `user`?"),
         ("lb: {timeouts: {conect: 1s}}", "did you mean `connect`?"),
         ("mirrors: {apt: [{urll: http://a, key_file: k}]}", "did you mean `url`?"),
+        ("timeouts: {masters: 900}", "`timeouts` belongs in `lb:`"),
         ("metallb: {zzz: 1}", "known here: pool, pools, enabled"),
     ],
 )
@@ -163,6 +164,20 @@ def test_a_misspelt_key_gets_the_right_one_also_where_it_is_nested_or_from_anoth
         ("mirrors: {files: ftp://a}", "a URL that begins with http://"),
         ("lb: {stats: {password: {file: a, env: B}}}", "here is `file` and `env`"),
         ("lb: {stats: {password: {}}}", "here is nothing"),
+        ("mirrors: {files: 'http://a:b/'}", "look at its host and port"),
+        ("mirrors: {files: 'http://[a/'}", "look at its host and port"),
+        ("mirrors: {apt: [{url: 'http://a/{codname}', key_file: k}]}", "did you mean `{codename}`?"),
+        ("mirrors: {apt: [{url: 'http://a/{suite}', key_file: k}]}", "there are `{os}`, `{codename}`, `{arch}`"),
+        ("mirrors: {apt: [{url: 'http://a/{arch', key_file: k}]}", "a brace without its pair"),
+        ("host: {extra_packages: [foo bar]}", "`foo bar` is not the name of a Debian package"),
+        ("host: {extra_packages: [curl=8.1]}", "`curl=8.1` is not the name of a Debian package"),
+        ("host: {sysctls: {net.foo bar: 1}}", "`net.foo bar` is not a kernel setting"),
+        ("host: {sysctls: {net..foo: 1}}", "`net..foo` is not a kernel setting"),
+        ("host: {modules: ['a:b']}", "`a:b` is not the name of a kernel module"),
+        ("containerd: {config: {plugins: null}}", "`containerd.config.plugins` has no value"),
+        ("containerd: {config: {plugins: []}}", "`containerd.config.plugins` must be a mapping"),
+        ("containerd: {config: {plugins: {a: {b: [1, null]}}}}", "`containerd.config.plugins.a.b[1]` has no value"),
+        ("containerd: {config: {plugins: {a: {b: [{c: 1}]}}}}", "`containerd.config.plugins.a.b` cannot hold mappings"),
         ("control_plane_endpoint: api_server", "neither an IP address nor a DNS name"),
     ],
 )
@@ -191,6 +206,34 @@ def test_a_host_without_address_does_not_hide_what_is_wrong_with_the_others() ->
 
 
 @pytest.mark.parametrize(
+    "masters",
+    [
+        "[{name: m1, adress: 10.0.0.1}]",
+        "[{name: m1, ip: 10.0.0.1}, {name: m2, ip: 10.0.0.2}, {name: m3, ip: 10.0.0.3}]",
+    ],
+)
+def test_masters_that_are_all_wrong_are_not_called_none(masters: str) -> None:
+    found = problems(
+        f"name: d\nssh: {{user: a}}\nhosts: {{lb: [{{name: l, address: 10.0.0.9}}], masters: {masters}}}\n"
+    )
+    assert {p.hint for p in found} == {"did you mean `address`?"}
+    assert len(found) == masters.count("name")
+
+
+def test_a_wrong_master_does_not_hide_the_mistakes_between_masters() -> None:
+    found = problems("name: d\nssh: {user: a}\nhosts: {masters: [{name: m, ip: 10.0.0.1}, {name: m, ip: 10.0.0.2}]}\n")
+    assert "two hosts are called `m`" in "\n".join(p.message for p in found)
+
+
+def test_an_empty_list_of_masters_says_how_many_there_may_be() -> None:
+    found = only("name: d\nssh: {user: a}\nhosts: {masters: []}\n")
+    assert (found.message, found.hint) == (
+        "`hosts.masters` is empty",
+        "name one master, or three for high availability",
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "line", "said"),
     [
         ("name: a\n\tssh: b\n", 2, "is not YAML"),
@@ -209,6 +252,14 @@ def test_a_host_without_address_does_not_hide_what_is_wrong_with_the_others() ->
 def test_what_is_not_yaml_is_a_problem_with_its_line(text: str, line: int, said: str) -> None:
     found = [p for p in problems(text) if said in str(p)]
     assert found and found[0].mark.line == line
+
+
+def test_an_apt_mirror_may_depend_on_the_host_and_packages_and_settings_have_their_usual_names() -> None:
+    cluster = load(
+        MINIMAL + "mirrors: {apt: [{url: 'http://a:80/{os}/{codename}/{arch}/', key_file: k}]}\n"
+        "host: {extra_packages: [libstdc++6, g++], sysctls: {net/ipv4/conf/eth0.1/arp_ignore: 1}, modules: [ip_vs]}\n"
+    ).cluster
+    assert cluster.host.extra_packages == ("libstdc++6", "g++")
 
 
 def test_each_duplicate_key_is_told_with_the_line_of_the_first() -> None:

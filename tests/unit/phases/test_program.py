@@ -1,6 +1,8 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,13 @@ def test_no_step_waits_for_itself_or_for_one_that_does_not_exist(cluster: Cluste
     steps = steps_of(cluster, context)
     sorter = TopologicalSorter({step.id: step.needs | step.after for step in steps.values()})
     assert set(sorter.static_order()) == set(steps)
+
+
+def test_the_page_of_phases_has_them_all_in_order(cluster: Cluster, context: PhaseContext) -> None:
+    page = (Path(__file__).parents[3] / "docs/explanation/phases.md").read_text("utf-8")
+    table = page.partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    told = [name for row in table.splitlines() for name in re.findall(r"`([a-z-]+)`", row.split("|")[1])]
+    assert list(dict.fromkeys(told)) == [phase.name for phase in phases_for(cluster, context)]
 
 
 def test_masters_are_made_strictly_one_after_the_other(cluster: Cluster, context: PhaseContext) -> None:
