@@ -16,6 +16,7 @@ from mlops_infra.app.backup import Steps
 from mlops_infra.app.backup_bundle import KEYS, SNAPSHOT, Manifest, extract, identity_of, verify
 from mlops_infra.app.backup_loss import Loss
 from mlops_infra.app.backup_restore_look import (
+    PATIENCE,
     Standing,
     check_versions,
     judge,
@@ -23,6 +24,7 @@ from mlops_infra.app.backup_restore_look import (
     loss_of,
     new_token,
     resumed,
+    when_settled,
 )
 from mlops_infra.app.backup_upload import upload
 from mlops_infra.app.context import SiteContext
@@ -81,8 +83,9 @@ def plan_restore(
     steps: Steps,
     *,
     roll_back: bool = False,
+    patience: float = PATIENCE,
 ) -> RestorePlan:
-    """Reads all of the bundle and looks at every host; changes nothing.
+    """Reads all of the bundle and looks at every host; changes nothing. `patience`: seconds for etcd to find a leader.
 
     Raises BundleError for a bundle that is damaged, foreign or of another version, InfraError where a restore is not
     what is needed.
@@ -95,6 +98,7 @@ def plan_restore(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     steps.begin("look")
     seen, sessions = look(context, transport)
+    seen = when_settled(masters, seen, sessions, patience=patience)
     size = manifest.files[SNAPSHOT][0]
     rebuilt = judge(cluster, seen, manifest, size, roll_back=roll_back)
     token = resumed(seen, masters, digest)

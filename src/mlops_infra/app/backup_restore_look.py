@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,10 +21,24 @@ from mlops_infra.operations.restore import keys_script, restore_look_script
 from mlops_infra.transport import Session, Transport
 from mlops_infra.transport.errors import explain
 
-__all__ = ["Begun", "Standing", "check_versions", "judge", "look", "loss_of", "new_token", "resumed", "standing_of"]
+__all__ = [
+    "Begun",
+    "Standing",
+    "check_versions",
+    "judge",
+    "look",
+    "loss_of",
+    "new_token",
+    "resumed",
+    "standing_of",
+    "when_settled",
+]
 
 LOOK_DEADLINE = 40.0
 KEYS_DEADLINE = 180.0
+PATIENCE = 15.0
+"""Seconds: some ten election timeouts of kubeadm's etcd."""
+PAUSE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +124,7 @@ def look(context: SiteContext, transport: Transport) -> tuple[dict[str, Standing
     def ask(name: str) -> tuple[Standing, Session] | InfraError:
         try:
             session = transport.connect(reached[name])
-            reply = session.exchange(LOOK_COMMAND, restore_look_script(), deadline=LOOK_DEADLINE)
-            if reply.rc != 0:
-                return explain(reply, name) or InfraError("it gave no answer", host=name, details=reply.stderr[-300:])
-            return standing_of(name, reply.stdout), session
+            return _ask(name, session), session
         except InfraError as error:
             return error
 
@@ -131,6 +143,51 @@ def look(context: SiteContext, transport: Transport) -> tuple[dict[str, Standing
         )
     good = {name: answer for name, answer in answers.items() if not isinstance(answer, InfraError)}
     return {n: standing for n, (standing, _) in good.items()}, {n: session for n, (_, session) in good.items()}
+
+
+def _ask(name: str, session: Session) -> Standing:
+    reply = session.exchange(LOOK_COMMAND, restore_look_script(), deadline=LOOK_DEADLINE)
+    if reply.rc != 0:
+        raise explain(reply, name) or InfraError("it gave no answer", host=name, details=reply.stderr[-300:])
+    return standing_of(name, reply.stdout)
+
+
+def when_settled(
+    masters: Sequence[str],
+    seen: Mapping[str, Standing],
+    sessions: Mapping[str, Session],
+    *,
+    patience: float = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Standing]:
+    """How they stand once members that hold data had time to find a leader.
+
+    Between two leaders, for a second or two and longer on slow disks, a living etcd answers as a dead one does; a
+    restore would then throw away what it holds. Members that still do not answer after `patience` seconds are dead.
+    Raises what asking them again raises.
+    """
+    found = dict(seen)
+    end = time.monotonic() + patience
+    while _may_live(masters, found) and time.monotonic() < end:
+        sleep(PAUSE)
+        found |= {name: _ask(name, sessions[name]) for name in masters if _is_silent(found[name])}
+    return found
+
+
+def _may_live(masters: Sequence[str], seen: Mapping[str, Standing]) -> bool:
+    """No majority is healthy, and those that do not answer could make it one."""
+    alive = len(_together([n for n in masters if _is_healthy(seen[n])], seen))
+    silent = sum(_is_silent(seen[n]) for n in masters)
+    return alive <= len(masters) // 2 < alive + silent
+
+
+def _is_healthy(standing: Standing) -> bool:
+    return standing.member is not None and standing.member.is_healthy
+
+
+def _is_silent(standing: Standing) -> bool:
+    """It has what a member has, and is none that works."""
+    return standing.manifest and standing.data and not _is_healthy(standing)
 
 
 def _cause_of(silent: Mapping[str, InfraError]) -> str:
@@ -167,7 +224,7 @@ def judge(
             remedy="A bundle of the cluster that is there (`mlops-infra backup list`). To give these hosts up for the "
             "bundle's cluster: kubeadm reset --force on each, then restore.",
         )
-    alive = _together([n for n in masters if (member := seen[n].member) is not None and member.is_healthy], seen)
+    alive = _together([n for n in masters if _is_healthy(seen[n])], seen)
     has_majority = len(masters) > len(alive) > len(masters) // 2
     if has_majority and not roll_back and not _any_begun(seen, masters):
         gone = ", ".join(n for n in masters if n not in alive)

@@ -15,6 +15,7 @@ from mlops_infra.app.backup_bundle import BundleError
 from mlops_infra.app.backup_key import ensure_key, identities, key_path, recipients
 from mlops_infra.app.backup_recover import recover_site
 from mlops_infra.app.backup_restore import RestorePlan, plan_restore, restore_phases
+from mlops_infra.app.backup_restore_look import standing_of, when_settled
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.backup_upload import COMMIT_COMMAND, PIECE_COMMAND, upload
 from mlops_infra.app.context import SiteContext
@@ -26,6 +27,7 @@ from mlops_infra.testing import FakeTransport
 from mlops_infra.testing.transport import FakeSession, local_shell
 from mlops_infra.transport.errors import TimedOut
 from mlops_infra.transport.session import Reply
+from mlops_infra.transport.target import Target
 
 WORKERS = "  workers:\n    - {name: w1, address: 10.0.0.11}\n    - {name: w2, address: 10.0.0.12}\n"
 WHOLE = f"answered yes\nkubelet yes\nca {CA}\nkey yes\nmanifest yes\ndata yes\n"
@@ -92,7 +94,8 @@ def sealed(context: SiteContext, tar: bytes | None = None) -> Path:
 def planned(context: SiteContext, hosts: Hosts, tar: bytes | None = None, *, roll_back: bool = False) -> RestorePlan:
     path = sealed(context, tar)
     keys = identities([key_path(context.site)])
-    return plan_restore(context, hosts.transport(), path, keys, Steps(lambda step: None), roll_back=roll_back)
+    steps = Steps(lambda step: None)
+    return plan_restore(context, hosts.transport(), path, keys, steps, roll_back=roll_back, patience=0)
 
 
 def test_destroyed_data_on_all_masters_is_a_restore_onto_the_same_hosts(context: SiteContext, hosts: Hosts) -> None:
@@ -116,6 +119,37 @@ def test_a_single_lost_member_is_no_restore_unless_a_way_back_is_meant(context: 
     assert "only m3 is lost" in refused.value.brief
     assert "masters replace m3" in refused.value.remedy
     assert planned(context, hosts, roll_back=True).rebuilt == ()
+
+
+def test_members_that_have_no_leader_for_a_moment_are_not_taken_for_dead(hosts: Hosts) -> None:
+    """A restore went ahead on a living etcd whose leader had just been lost, on a machine under load."""
+    masters = ("m1", "m2", "m3")
+    transport = hosts.transport()
+    sessions = {name: transport.connect(Target(name, "10.0.0.1")) for name in masters}
+    seen = {name: standing_of(name, hosts.said[name].encode()) for name in masters}
+    pauses: list[float] = []
+
+    def elected(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            hosts.lives("m1", "m2")
+
+    settled = when_settled(masters, seen, sessions, patience=60, sleep=elected)
+    assert len(pauses) == 2
+    assert [n for n in masters if settled[n].member is not None] == ["m1", "m2"]
+
+
+def test_dead_members_are_waited_for_once_and_those_without_data_not_at_all(hosts: Hosts) -> None:
+    masters = ("m1", "m2", "m3")
+    pauses: list[float] = []
+    bare = {name: standing_of(name, BARE.encode()) for name in masters}
+    assert when_settled(masters, bare, {}, patience=60, sleep=pauses.append) == bare
+    assert pauses == []
+    transport = hosts.transport()
+    sessions = {name: transport.connect(Target(name, "10.0.0.1")) for name in masters}
+    seen = {name: standing_of(name, hosts.said[name].encode()) for name in masters}
+    assert when_settled(masters, seen, sessions, patience=0.05, sleep=pauses.append) == seen
+    assert pauses, "they were asked again"
 
 
 def test_members_that_began_anew_each_for_itself_are_no_majority(context: SiteContext, hosts: Hosts) -> None:

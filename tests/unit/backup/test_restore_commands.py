@@ -15,7 +15,7 @@ from mlops_infra.cli import main as cli
 from mlops_infra.testing import FakeTransport
 from mlops_infra.transport.session import Reply
 
-WHOLE = f"answered yes\nkubelet yes\nca {CA}\nkey yes\nmanifest yes\ndata yes\n".encode()
+WHOLE = f"answered yes\nkubelet yes\nca {CA}\nkey yes\nmanifest yes\n".encode()
 
 
 @pytest.fixture
