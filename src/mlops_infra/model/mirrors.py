@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mlops_infra.model.base import Noun, Url, Word
+from mlops_infra.model.base import FileName, Noun, Url, Word
 
 __all__ = ["AptMirror", "Mirrors"]
 
@@ -18,7 +18,7 @@ class AptMirror(Noun):
     name: Word = "mlops-infra"
     """Names the files below /etc/apt."""
     url: Url
-    key_file: str
+    key_file: FileName
     """The ASCII-armoured public key, a path relative to cluster.yaml."""
     fingerprint: str | None = None
     """The key's fingerprint, checked before it is used."""
