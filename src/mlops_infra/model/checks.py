@@ -26,6 +26,7 @@ def check(cluster: Cluster, document: Mapping[str, Any], *, today: date) -> Iter
     yield from check_versions(cluster, today)
     yield from check_addons(cluster)
     yield from check_access(cluster)
+    yield from check_backup(cluster)
     yield from check_secrets(document)
 
 
@@ -116,6 +117,13 @@ def check_access(cluster: Cluster) -> Iterator[Finding]:
         if name.startswith(PLATFORM_NAMESPACES):
             message = f"`{name}` is a namespace of the platform: an operator there could take the rights of its parts"
             yield Finding(("access", "operator_namespaces", index), message, "name one for your own programs")
+
+
+def check_backup(cluster: Cluster) -> Iterator[Finding]:
+    """Bundles of the timer are for the day on which the masters are gone."""
+    if cluster.backup.schedule.enabled and not cluster.backup.copies:
+        message = "scheduled bundles lie on the masters only, and are lost with them"
+        yield Finding(("backup", "schedule", "enabled"), message, "name a place in `backup.copies`", warning=True)
 
 
 SECRETS: tuple[Keys, ...] = (("lb", "stats", "password"), ("ssh", "sudo_password"))
