@@ -395,26 +395,36 @@ def scheduled(platform: PlatformLab, cloud: Path) -> None:
     key = " ".join(platform.on("worker-3", "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
     before = platform.config.read_text()
     lines = before.splitlines()
-    hosts = json.loads(platform("--lab", "config", "show", "--json"))["hosts"]
-    place = hosts["workers"][2]["address"]
+    shown = json.loads(platform("--lab", "config", "show", "--json"))
+    place = shown["hosts"]["workers"][2]["address"]
     here = f"{place.rpartition('.')[0]}.1"
     schedule = SCHEDULE.format(address=place, key=key, here=here, port=STORE_PORT)
     start = next(i for i, line in enumerate(lines) if line.startswith("backup:"))
     end = next((i for i in range(start + 1, len(lines)) if lines[i] and lines[i][0] not in " #"), len(lines))
     platform.config.write_text("\n".join(lines[:start] + lines[end:]) + schedule)
-    platform.on("worker-3", "rm -rf /srv/vault")
+    too_old = f"{shown['name']}-20250101T000000Z.tar.age"
+    platform.on("worker-3", f"rm -rf /srv/vault; mkdir /srv/vault; : >/srv/vault/{too_old}")
     for master in MASTERS:
         platform.on(master, "rm -rf /var/lib/mlops-infra/backups")
     try:
         assert platform.json("backup", "schedule", "--yes")["exit_code"] == 0
-        wait_for(lambda: len(copies(platform)) == 1, 240)
+        wait_for(lambda: len(found := copies(platform)) == 1 and too_old not in found, 240)
         holder = next(m for m in MASTERS if platform.on(m, "ls /var/lib/mlops-infra/backups 2>/dev/null || :").strip())
         metric = platform.on(holder, "cat /var/lib/prometheus/node-exporter/backup-last_success_timestamp_seconds.prom")
         assert "\nmlops_infra_backup_last_success_timestamp_seconds 1" in metric
         for where in ("vault", "cloud"):
             fetched = Path(platform.json("backup", "fetch", where)["bundle"])
             assert platform.json("backup", "verify", fetched.name)["ok"]
+            held = {f["path"]: f["sha256"] for f in platform.json("backup", "show", fetched.name)["files"]}
+            named = {f"files/{name}": platform.config.parent / name for name in ("access-key", "secret-key")}
+            named |= {f"secrets/{path.name}": path for path in (platform.state / "secrets").iterdir()}
+            for name, path in {"cluster.yaml": platform.config, **named}.items():
+                assert held[f"cluster/{name}"] == hashlib.sha256(path.read_bytes()).hexdigest(), name
+            assert {"cluster/known_hosts", "cluster/overlay.yaml"} < held.keys()
             fetched.unlink()
+        written = [platform.on(m, "stat -c %Y /etc/mlops-infra/backup/site.tar") for m in MASTERS]
+        assert platform.json("backup", "schedule", "--yes")["exit_code"] == 0
+        assert [platform.on(m, "stat -c %Y /etc/mlops-infra/backup/site.tar") for m in MASTERS] == written
         assert set(copies(platform)) <= {p.name for p in (cloud / "site").iterdir()}
         platform("lab", "fail", "cable", holder)
         began = time.monotonic()

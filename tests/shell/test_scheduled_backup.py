@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sandbox import Sandbox, needs_root
 
+from mlops_infra.operations.packed import tar_of
 from mlops_infra.phases.backup import DIRECTORY, SCRIPT
 from mlops_infra.render import render
 
@@ -46,6 +49,8 @@ END
 cat >{SETTINGS}/snapshot.sh <<'END'
 echo '@ snapshot'
 [ ! -e /tmp/bad ] || {{ echo '! bad-snapshot its sha256 differs'; exit 3; }}
+rm -rf /tmp/tree
+cp -r "$1/tree" /tmp/tree
 echo '>'
 printf 'the tar'
 rm -rf "$1"
@@ -95,6 +100,24 @@ def test_a_bundle_is_kept_encrypted_and_its_age_and_size_are_told(master: Sandbo
     assert master.run("ls -d /var/lib/mlops-infra/backup.* 2>/dev/null || :") == ""
 
 
+def test_what_belongs_to_the_workstation_goes_in_and_its_lack_is_told(master: Sandbox) -> None:
+    files = {
+        "cluster.yaml": b"name: demo",
+        "known_hosts": b"m1 k",
+        "secrets/lb-stats": b"p",
+        "files/rules/own.yaml": b"r",
+    }
+    assert master.exchange(f"cat >{SETTINGS}/site.tar", tar_of(files)).rc == 0
+    assert backup(master)[0] == 0
+    found = master.run("cd /tmp/tree/cluster && find . -type f | sort").split()
+    assert found == ["./cluster.yaml", "./files/rules/own.yaml", "./known_hosts", "./secrets/lb-stats"]
+    assert master.run("cat /tmp/tree/cluster/cluster.yaml") == "name: demo"
+    master.run(f"rm {SETTINGS}/site.tar; sleep 1")
+    rc, said = backup(master, "--now")
+    assert rc == 0 and "could not be put in" in said
+    assert len(bundles(master)) == 2
+
+
 def test_what_another_master_has_just_done_is_not_done_again(master: Sandbox) -> None:
     master.run('echo "$(date +%s) m2" >/tmp/kv/last')
     rc, said = backup(master)
@@ -137,34 +160,64 @@ def test_what_is_not_whole_is_thrown_away_and_told_as_a_failure(master: Sandbox,
     assert master.run(f"ls -a {DIRECTORY} | grep part || :") == ""
 
 
+def dated(days: int, cluster: str = "demo") -> str:
+    """The name of a bundle that was made so many days ago."""
+    return f"{cluster}-{datetime.now(UTC) - timedelta(days=days):%Y%m%dT%H%M%SZ}.tar.age"
+
+
 def test_old_ones_go_only_after_a_new_one_is_whole_and_others_files_stay(master: Sandbox) -> None:
-    master.run(
-        f"mkdir -p {DIRECTORY}; for n in 1 2 3 4; do : >{DIRECTORY}/demo-2026010${{n}}T000000Z.tar.age; done; "
-        f": >{DIRECTORY}/other-20260101T000000Z.tar.age; : >{DIRECTORY}/note; "
-        f"touch -d '60 days ago' {DIRECTORY}/demo-20260104*"
-    )
-    master.run(": >/tmp/bad")
+    old = [dated(1), dated(2), dated(3), dated(60)]
+    others = {dated(60, "other"), dated(60, "demo-2"), "note"}
+    master.run(f"mkdir -p {DIRECTORY}; cd {DIRECTORY}; touch {' '.join([*old, *others])}; : >/tmp/bad")
     assert backup(master)[0] == 1
-    assert len(bundles(master)) == 6
+    assert len(bundles(master)) == 7
     master.run("rm /tmp/bad")
     assert backup(master)[0] == 0
+    left = set(bundles(master))
+    assert left & set(old) == set(old[:2]), "three with the new one"
+    assert others < left
+
+
+@pytest.mark.parametrize("where", [DIRECTORY, "/tmp/vault"])
+def test_what_is_too_old_goes_although_it_is_one_of_few_here_and_there(master: Sandbox, where: str) -> None:
+    vault(master)
+    others = {dated(60, "demo-2"), "note"}
+    master.run(f"mkdir -p {where}; cd {where}; touch {dated(29)} {dated(31)} {' '.join(others)}")
+    rc, said = backup(master)
+    assert rc == 0, said
+    left = set(master.run(f"ls {where}").split())
+    assert [n[:5] for n in left - others] == ["demo-", "demo-"]
+    assert others < left and not any(n.startswith(dated(31)[:13]) for n in left - others)
+
+
+def test_a_clock_that_went_wrong_takes_neither_the_newest_nor_the_one_just_made(master: Sandbox) -> None:
+    vault(master)
+    late = [dated(-days) for days in (5, 4, 3, 2)]
+    master.run(f"mkdir -p {DIRECTORY}; for d in {DIRECTORY} /tmp/vault; do cd $d; touch {' '.join(late)}; done")
+    rc, said = backup(master)
+    assert rc == 0, said
     left = bundles(master)
-    assert [n for n in left if n.startswith("demo-202601")] == ["demo-20260103T000000Z.tar.age"], (
-        "three, but for the too old"
-    )
-    assert {"note", "other-20260101T000000Z.tar.age"} < set(left)
+    assert left == master.run("ls /tmp/vault").split()
+    assert set(left) - set(late) and late[0] in left and len(left) == 3
 
 
-def test_copies_go_to_every_place_and_one_that_fails_keeps_no_other_from_it(master: Sandbox) -> None:
-    master.run(f"mkdir -p {SETTINGS}/places/cloud {SETTINGS}/places/vault /tmp/vault")
-    master.run(f"printf 'kind=s3\\nregion=eu-1\\nurl=https://s3.test/b/site/\\n' >{SETTINGS}/places/cloud/settings")
+def vault(master: Sandbox) -> None:
+    """A place of SSH, with a stand-in: ssh runs the command here."""
+    master.run(f"mkdir -p {SETTINGS}/places/vault /tmp/vault")
     master.run(
         "printf 'kind=ssh\\naddress=10.0.0.9\\nport=22\\nuser=keeper\\nthere=/tmp/vault\\n' "
         f">{SETTINGS}/places/vault/settings"
     )
-    # Stand-ins: curl notes its words, ssh runs the command here.
-    master.run("printf '#!/bin/sh\\necho \"$*\" >>/tmp/curl.log\\n[ ! -e /tmp/no-cloud ]\\n' >/usr/local/bin/curl")
     master.run("printf '#!/bin/sh\\nfor last; do :; done\\nexec sh -c \"$last\"\\n' >/usr/local/bin/ssh")
+    master.run("chmod 755 /usr/local/bin/ssh")
+
+
+def test_copies_go_to_every_place_and_one_that_fails_keeps_no_other_from_it(master: Sandbox) -> None:
+    master.run(f"mkdir -p {SETTINGS}/places/cloud")
+    master.run(f"printf 'kind=s3\\nregion=eu-1\\nurl=https://s3.test/b/site/\\n' >{SETTINGS}/places/cloud/settings")
+    vault(master)
+    # A stand-in: curl notes its words.
+    master.run("printf '#!/bin/sh\\necho \"$*\" >>/tmp/curl.log\\n[ ! -e /tmp/no-cloud ]\\n' >/usr/local/bin/curl")
     master.run("chmod 755 /usr/local/bin/*; echo 'user = \"AK:hush\"' >" + f"{SETTINGS}/places/cloud/curl")
     rc, said = backup(master)
     assert rc == 0, said

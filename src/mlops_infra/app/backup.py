@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mlops_infra import __version__
 from mlops_infra.app.backup_bundle import Identity, Manifest, identity_of, verify
+from mlops_infra.app.backup_files import site_files
 from mlops_infra.app.backup_key import KeyState, ensure_key, identities, key_path, key_state, recipients
 from mlops_infra.app.backup_mark import leave_mark
 from mlops_infra.app.backup_store import SUFFIX, bundles, directory_of, expired, new_name, remove, staged
@@ -115,13 +116,14 @@ def take_backup(
         directory = directory_of(cluster, site)
         with staged(directory) as part:
             looked = _look(context, transport, source)
+            own = {f"cluster/{name}": content for name, content in site_files(context).items()}
             member, notes = _chosen(looked, source)
             payload = snapshot_payload(
                 node=member.host,
                 address=cluster.host_named(member.host).node_address,
                 cluster=cluster.name,
                 tool=f"mlops-infra {__version__}",
-                files={**_own_files(context), **looked.files},
+                files={**own, **looked.files},
             )
             _fetch(looked.sessions[member.host], payload, part, openers, steps)
             steps.begin("verify")
@@ -222,29 +224,6 @@ def _files_of(host: str, archive: bytes) -> dict[str, bytes]:
             if content is not None and ".." not in entry.name.split("/"):
                 found[f"hosts/{host}/{entry.name.lstrip('/')}"] = content.read()
     return found
-
-
-def _own_files(context: SiteContext) -> dict[str, bytes]:
-    """What the operator's machine adds: the file that describes the platform, its secrets and known host keys.
-
-    Never the backup's own private key."""
-    site = context.site
-    files = {"cluster/cluster.yaml": site.config.read_bytes()}
-    if site.lab and site.overlay.is_file():
-        files["cluster/overlay.yaml"] = site.overlay.read_bytes()
-    if site.known_hosts.is_file():
-        files["cluster/known_hosts"] = site.known_hosts.read_bytes()
-    if site.secrets.is_dir():
-        files |= {f"cluster/secrets/{p.name}": p.read_bytes() for p in site.secrets.iterdir() if p.is_file()}
-    return files | _named_files(context)
-
-
-def _named_files(context: SiteContext) -> dict[str, bytes]:
-    """Public keys of mirrors that cluster.yaml names beside itself: without them nothing installs from those."""
-    base = context.site.config.parent
-    named = {mirror.key_file for mirror in context.cluster.mirrors.apt if mirror.key_file}
-    relative = {name for name in named if not Path(name).is_absolute() and ".." not in Path(name).parts}
-    return {f"cluster/files/{n}": (base / n).read_bytes() for n in sorted(relative) if (base / n).is_file()}
 
 
 def _fetch(session: Session, payload: bytes, part: Path, openers: Sequence[object], steps: Steps) -> None:

@@ -16,6 +16,7 @@ from mlops_infra.app.context import SiteContext
 from mlops_infra.app.secrets import resolve
 from mlops_infra.errors import InfraError, UsageError
 from mlops_infra.model.backup import Place, SshPlace
+from mlops_infra.model.named import beside
 from mlops_infra.transport import Session, Target, Transport
 from mlops_infra.transport.errors import explain
 
@@ -72,7 +73,7 @@ class Directory:
         self._transport = transport
         self._target = Target(
             f"copy:{name}", place.address, place.port, place.user,
-            identity=base / Path(place.identity).expanduser(), agent=False, sudo="root",
+            identity=beside(base, place.identity), agent=False, sudo="root",
             host_key=fingerprint(place.host_key),
         )  # fmt: skip
         self._session: Session | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlops_infra.app.backup_bundle import BundleError, identity_of, verify
 from mlops_infra.app.backup_places import Shelf, open_shelf, prunable
-from mlops_infra.app.backup_store import Stored, bundles, directory_of, expired, remove
+from mlops_infra.app.backup_store import OBJECTS, Stored, bundles, directory_of, expired, remove
 from mlops_infra.app.context import SiteContext
 from mlops_infra.errors import InfraError
 from mlops_infra.transport import Transport
@@ -32,7 +32,7 @@ class Pruning:
 def plan_pruning(
     context: SiteContext, transport: Transport, identities: Sequence[Any], *, now: datetime | None = None
 ) -> tuple[Stored, tuple[Pruning, ...]]:
-    """The newest good bundle, and what would go. Removes nothing.
+    """The newest good bundle, and what would go; saved objects are counted by themselves. Removes nothing.
 
     Raises BundleError where no bundle here can be opened whole: then the old ones may be all there is.
     """
@@ -41,7 +41,10 @@ def plan_pruning(
     found = bundles(directory_of(context.cluster, context.site), context.cluster.name)
     good = _good(found, context, identities)
     gone = expired(found, good.path, keep=settings.keep, keep_days=settings.keep_days, now=when)
-    planned = [Pruning(HERE, gone, len(found) - len(gone))]
+    objects = bundles(directory_of(context.cluster, context.site), context.cluster.name, OBJECTS)
+    if objects:
+        gone += expired(objects, objects[0].path, keep=settings.keep, keep_days=settings.keep_days, now=when)
+    planned = [Pruning(HERE, gone, len(found) + len(objects) - len(gone))]
     for place in context.cluster.backup.copies:
         try:
             names = open_shelf(place, context, transport).names()

@@ -17,7 +17,7 @@ from mlops_infra.app.backup import publish
 from mlops_infra.app.backup_bundle import BundleError, Identity, extract, identity_of
 from mlops_infra.app.backup_key import ensure_key, recipients
 from mlops_infra.app.backup_objects import Dump, Kept, Reference, parse_dump, path_of, yaml_of
-from mlops_infra.app.backup_store import directory_of, staged
+from mlops_infra.app.backup_store import OBJECTS, directory_of, staged
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.reach import targets
@@ -31,9 +31,8 @@ from mlops_infra.render import render
 from mlops_infra.transport import Session, Transport
 from mlops_infra.transport.errors import explain
 
-__all__ = ["SUFFIX", "Difference", "Saved", "Wanted", "differences", "put_back", "read_objects", "save", "write_tree"]
+__all__ = ["Difference", "Saved", "Wanted", "differences", "put_back", "read_objects", "save", "write_tree"]
 
-SUFFIX = ".objects.age"
 _DEADLINE = 900.0
 _MANIFEST = "manifest.json"
 APPLY_COMMAND = 'umask 077; read -r server verb; exec kubectl --kubeconfig /etc/kubernetes/admin.conf --server "$server" "$verb" --field-manager=mlops-infra-restore -f -'  # noqa: E501
@@ -104,7 +103,7 @@ def save(
         with Encryptor(part, recipients(cluster, site)) as encryptor:
             encryptor.write(_packed(dump, cluster.name, host.name, when))
             encryptor.finish()
-        path = publish(part, directory, cluster.name, when, SUFFIX)
+        path = publish(part, directory, cluster.name, when, OBJECTS)
     if tree is not None:
         write_tree(dump.objects, tree)
     counts: dict[str, int] = {}
@@ -194,7 +193,7 @@ def read_objects(path: Path, identities: Sequence[Any], context: SiteContext | N
             f"{path} is no file of `backup resources`",
             cause="It is a bundle of etcd, or something else.",
             remedy="mlops-infra backup restore is for bundles of etcd; `backup resources` makes files that end in "
-            f"{SUFFIX}.",
+            f"{OBJECTS}.",
         ) from error
     mine = identity_of(context.cluster, context.site) if context is not None else None
     if mine is not None and (cluster.name != mine.name or mine.ca_sha256 not in (None, cluster.ca_sha256)):

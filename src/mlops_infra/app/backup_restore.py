@@ -14,6 +14,7 @@ from typing import Any
 
 from mlops_infra.app.backup import Steps
 from mlops_infra.app.backup_bundle import KEYS, SNAPSHOT, Manifest, extract, identity_of, verify
+from mlops_infra.app.backup_files import check_named
 from mlops_infra.app.backup_loss import Loss
 from mlops_infra.app.backup_restore_look import (
     PATIENCE,
@@ -87,10 +88,11 @@ def plan_restore(
 ) -> RestorePlan:
     """Reads all of the bundle and looks at every host; changes nothing. `patience`: seconds for etcd to find a leader.
 
-    Raises BundleError for a bundle that is damaged, foreign or of another version, InfraError where a restore is not
-    what is needed.
+    Raises ConfigError where something that cluster.yaml names is not here, BundleError for a bundle that is damaged,
+    foreign or of another version, InfraError where a restore is not what is needed.
     """
     cluster, masters = context.cluster, [h.name for h in context.cluster.hosts.masters]
+    check_named(context)
     steps.begin("verify")
     manifest = verify(path, keys, identity_of(cluster, context.site))
     check_versions(manifest, cluster, str(path))

@@ -10,6 +10,7 @@ from typing import Any
 from mlops_infra.core import Secret
 from mlops_infra.errors import InfraError
 from mlops_infra.model.backup import S3Place
+from mlops_infra.model.named import beside
 
 __all__ = ["Bucket"]
 
@@ -79,7 +80,7 @@ class Bucket:
             region_name=place.region,
             aws_access_key_id=self._keys[0].reveal(),
             aws_secret_access_key=self._keys[1].reveal(),
-            verify=str(self._base / place.ca_file) if place.ca_file else None,
+            verify=str(beside(self._base, place.ca_file)) if place.ca_file else None,
             config=Config(
                 connect_timeout=10,
                 read_timeout=60,

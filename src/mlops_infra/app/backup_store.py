@@ -16,12 +16,14 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
 
 __all__ = [
-    "SUFFIX", "Stored", "bundles", "directory_of", "expired", "new_name", "newest", "newest_first", "remove", "staged",
-    "stored_of",
+    "OBJECTS", "SUFFIX", "Stored", "bundles", "directory_of", "expired", "new_name", "newest", "newest_first", "remove",
+    "staged", "stored_of",
 ]  # fmt: skip
 
-_NAME = re.compile(r"(?P<cluster>[a-z0-9-]+)-(?P<stamp>\d{8}T\d{6}Z)(?:-\d+)?\.tar\.age")
+_NAME = re.compile(r"(?P<cluster>[a-z0-9-]+)-(?P<stamp>\d{8}T\d{6}Z)(?:-\d+)?(?P<suffix>\.tar\.age|\.objects\.age)")
 SUFFIX = ".tar.age"
+OBJECTS = ".objects.age"
+"""What `backup resources` writes."""
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -43,20 +45,20 @@ def directory_of(cluster: Cluster, site: Site) -> Path:
     return site.config.parent / Path(named).expanduser()
 
 
-def bundles(directory: Path, cluster: str | None = None) -> tuple[Stored, ...]:
-    """All bundles, or those of the cluster with this name, newest first."""
+def bundles(directory: Path, cluster: str | None = None, suffix: str = SUFFIX) -> tuple[Stored, ...]:
+    """All bundles, or those of the cluster with this name, newest first; with OBJECTS saved objects instead."""
     found = []
-    for path in directory.glob(f"*{SUFFIX}") if directory.is_dir() else ():
-        one = stored_of(path, path.stat().st_size) if path.is_file() else None
+    for path in directory.glob(f"*{suffix}") if directory.is_dir() else ():
+        one = stored_of(path, path.stat().st_size, suffix) if path.is_file() else None
         if one is not None and cluster in (None, one.cluster):
             found.append(one)
     return newest_first(found)
 
 
-def stored_of(path: Path, size: int) -> Stored | None:
-    """What its name says; None for a name that is no bundle's."""
+def stored_of(path: Path, size: int, suffix: str = SUFFIX) -> Stored | None:
+    """What its name says; None for a name that is none of these."""
     match = _NAME.fullmatch(path.name)
-    if match is None:
+    if match is None or match["suffix"] != suffix:
         return None
     created = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)
     return Stored(path, match["cluster"], created, size)

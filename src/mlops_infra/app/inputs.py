@@ -15,6 +15,8 @@ from mlops_infra.app.context import SiteContext
 from mlops_infra.app.secrets import resolve
 from mlops_infra.core import Secret
 from mlops_infra.errors import ConfigError, InfraError
+from mlops_infra.model.base import FileName
+from mlops_infra.model.named import beside
 from mlops_infra.model.site import Site
 from mlops_infra.phases.alertmanager import secret_name
 from mlops_infra.phases.context import AptKey, BackupInputs, MonitoringInputs, PhaseContext
@@ -49,14 +51,17 @@ def phase_context(context: SiteContext, seed: str | None = None) -> PhaseContext
         return check_key(_key(key, site.config.parent), key.fingerprint, key.source)
 
     kept, monitoring = {STATS_PASSWORD: password.reveal()}, MonitoringInputs()
+    sources = {STATS_PASSWORD: cluster.lb.stats.password}
     if cluster.monitoring.enabled:
         monitoring = _monitoring(context)
         kept[GRAFANA_PASSWORD] = monitoring.grafana_password.reveal()
+        sources[GRAFANA_PASSWORD] = cluster.monitoring.grafana.password
     copies = {
         "cluster.yaml": Secret(site.config.read_text()),
         "secrets.json": Secret(json.dumps(kept) + "\n"),
     }
-    backup = scheduled_inputs(context) if cluster.backup.schedule.enabled else BackupInputs()
+    generated = [name for name, source in sources.items() if source.generate]
+    backup = scheduled_inputs(context, generated) if cluster.backup.schedule.enabled else BackupInputs()
     return PhaseContext(password, manifest, apt_key, copies, seed, monitoring, backup)
 
 
@@ -83,8 +88,8 @@ def _monitoring(context: SiteContext) -> MonitoringInputs:
     )
 
 
-def _paths(site: Site, names: tuple[str, ...]) -> list[Path]:
-    return [site.config.parent / Path(name).expanduser() for name in names]
+def _paths(site: Site, names: tuple[FileName, ...]) -> list[Path]:
+    return [beside(site.config.parent, name) for name in names]
 
 
 def _text(path: Path, key: str) -> str:
@@ -108,7 +113,7 @@ def _dashboard(path: Path) -> str:
 
 def _key(key: AptKey, base: Path) -> bytes:
     if not key.source.startswith("https://"):
-        path = base / Path(key.source).expanduser()
+        path = beside(base, FileName(key.source))
         try:
             return path.read_bytes()
         except OSError as error:

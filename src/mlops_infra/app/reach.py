@@ -10,8 +10,10 @@ from pathlib import Path
 from mlops_infra.app.context import SiteContext
 from mlops_infra.app.secrets import resolve
 from mlops_infra.core import Secret
+from mlops_infra.model.base import FileName
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
+from mlops_infra.model.named import beside
 from mlops_infra.model.ssh import Bastion, Ssh
 from mlops_infra.transport import Target
 from mlops_infra.transport.ssh import USER_SSH_CONFIG, SshTransport
@@ -72,7 +74,7 @@ def _target(host: Host, ssh: Ssh, bastion: Target | None, base: Path) -> Target:
     )
 
 
-def _path(text: str | None, base: Path) -> Path | None:
-    if text is None:
+def _path(name: FileName | None, base: Path) -> Path | None:
+    if name is None:
         return None
-    return base / Path(text).expanduser()
+    return beside(base, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlops_infra.core.secret import Secret
 from mlops_infra.errors import ConfigError
+from mlops_infra.model.named import beside
 from mlops_infra.model.secret import SecretSource
 from mlops_infra.model.site import Site
 
@@ -24,7 +25,7 @@ def resolve(source: SecretSource, name: str, site: Site) -> Secret:
     `name` is a plain file name such as `lb-stats`. Raises ConfigError where the source is not there or empty.
     """
     if source.file is not None:
-        return _from_file(site.config.parent / Path(source.file).expanduser(), name)
+        return _from_file(beside(site.config.parent, source.file), name)
     if source.env is not None:
         text = os.environ.get(source.env, "")
         if not text:

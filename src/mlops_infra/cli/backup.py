@@ -59,16 +59,17 @@ def etcd(
 
 @app.command("list")
 def list_(ctx: typer.Context, keys: list[Path] = _KEYS) -> None:
-    """Show the bundles there are, newest first. Their contents are not verified."""
-    from mlops_infra.app.backup_store import bundles, directory_of  # noqa: PLC0415
+    """Show the bundles and the saved objects there are, newest first. Their contents are not verified."""
+    from mlops_infra.app.backup_store import OBJECTS, bundles, directory_of  # noqa: PLC0415
     from mlops_infra.ui.backup import list_shape, list_text  # noqa: PLC0415
 
     out, context = _opened(ctx)
     directory = directory_of(context.cluster, context.site)
     stored = bundles(directory)
     found = _listed(stored, identities_of(context, keys) if stored else [])
-    out.text(list_text(found, str(directory), out.style))
-    out.answer(list_shape(found, str(directory)))
+    objects = bundles(directory, suffix=OBJECTS)
+    out.text(list_text(found, objects, str(directory), out.style))
+    out.answer(list_shape(found, objects, str(directory)))
 
 
 @app.command()

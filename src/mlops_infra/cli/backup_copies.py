@@ -96,8 +96,8 @@ def fetch(
 def prune(ctx: typer.Context, keys: list[Path] = _KEYS) -> int:
     """Remove what retention (backup.keep, backup.keep_days) does not keep, here and at every place. Asks first.
 
-    The newest bundle that can be opened whole stays everywhere; where none can, nothing goes. Exit 3: a place could not
-    be pruned.
+    The newest bundle that can be opened whole stays everywhere; where none can, nothing goes. Files of `backup
+    resources` are counted by themselves. Exit 3: a place could not be pruned.
     """
     from mlops_infra.app.backup_prune import plan_pruning  # noqa: PLC0415
     from mlops_infra.app.backup_prune import prune as remove  # noqa: PLC0415

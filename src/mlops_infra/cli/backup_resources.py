@@ -105,17 +105,15 @@ def put_back(
 
 def _file_named(context: object, name: str) -> Path:
     """Raises UsageError when there is no such file."""
-    from mlops_infra.app.backup_resources import SUFFIX  # noqa: PLC0415
-    from mlops_infra.app.backup_store import directory_of  # noqa: PLC0415
+    from mlops_infra.app.backup_store import OBJECTS, bundles, directory_of  # noqa: PLC0415
 
     directory = directory_of(context.cluster, context.site)  # type: ignore[attr-defined]
     if name == "last":
-        cluster = context.cluster.name  # type: ignore[attr-defined]
-        found = sorted(directory.glob(f"{cluster}-[0-9]*{SUFFIX}"))
+        found = bundles(directory, context.cluster.name, OBJECTS)  # type: ignore[attr-defined]
         if found:
-            return found[-1]
+            return found[0].path
         raise UsageError(f"there are no saved objects in {directory} yet", remedy="mlops-infra backup resources")
     for path in (Path(name), directory / name):
         if path.is_file():
             return path
-    raise UsageError(f"there is no file {name}", remedy=f"ls {directory}/*{SUFFIX}")
+    raise UsageError(f"there is no file {name}", remedy=f"ls {directory}/*{OBJECTS}")

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mlops_infra.model.base import HostOrAddress, Noun, Port, Url, Word
+from mlops_infra.model.base import FileName, HostOrAddress, Noun, Port, Url, Word
 from mlops_infra.model.secret import SecretSource
 
 __all__ = ["Backup", "Place", "Recipient", "S3Place", "Schedule", "SshPlace", "is_age_recipient"]
@@ -67,9 +67,9 @@ class SshPlace(Noun):
     port: Port = 22
     directory: Annotated[str, AfterValidator(_directory)]
     """Absolute; it is made where it is missing."""
-    identity: str
-    """A private key file, relative to cluster.yaml. With a schedule the masters get a copy: use one that can do no more
-    than this."""
+    identity: FileName
+    """A private key file, relative to cluster.yaml. Bundles hold it, and with a schedule the masters get a copy: use
+    one that can do no more than this."""
     host_key: Annotated[str, AfterValidator(_public_key)]
     """That host's public key, `ssh-ed25519 AAAA…`: no other is spoken to."""
 
@@ -85,7 +85,7 @@ class S3Place(Noun):
     """Put before the names of bundles, such as `platform/`."""
     access_key: SecretSource
     secret_key: SecretSource
-    ca_file: str | None = None
+    ca_file: FileName | None = None
     """The CA of the store's certificate, relative to cluster.yaml, where the system does not know it."""
 
 

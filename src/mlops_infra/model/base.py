@@ -5,18 +5,20 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, NewType
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 __all__ = [
+    "LOGIN",
     "Address",
     "Cidr",
     "ClusterName",
     "DnsName",
     "Duration",
+    "FileName",
     "HostOrAddress",
     "Interface",
     "LabelValue",
@@ -31,6 +33,7 @@ __all__ = [
     "SysctlKey",
     "Text",
     "Url",
+    "VariableName",
     "Version",
     "Word",
     "is_dns_name",
@@ -162,6 +165,17 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
+class _Login:
+    """What LOGIN is."""
+
+
+LOGIN = _Login()
+"""Marks what the operator logs in with: it stays with the operator, and is in no bundle and on no host."""
+
+FileName = NewType("FileName", str)
+"""A file that cluster.yaml names: absolute, below `~`, or relative to cluster.yaml; see `model.named`."""
+VariableName = NewType("VariableName", str)
+"""An environment variable that cluster.yaml names."""
 Address = Annotated[str, AfterValidator(_address), Field(json_schema_extra={"examples": ["10.110.190.21"]})]
 Cidr = Annotated[str, AfterValidator(_cidr), Field(json_schema_extra={"examples": ["10.244.0.0/16"]})]
 HostOrAddress = Annotated[str, AfterValidator(_host_or_address)]

@@ -27,6 +27,7 @@ def check(cluster: Cluster, document: Mapping[str, Any], *, today: date) -> Iter
     yield from check_addons(cluster)
     yield from check_access(cluster)
     yield from check_containerd(cluster.containerd.config, ("containerd", "config"))
+    yield from check_backup(cluster)
     yield from check_secrets(document)
 
 
@@ -136,6 +137,13 @@ def check_containerd(value: Any, keys: Keys) -> Iterator[Finding]:
                 yield from check_containerd(below, (*keys, index))
     elif value is None:
         yield Finding(keys, f"`{name}` has no value, and TOML has no word for that", "give it one, or remove the line")
+
+
+def check_backup(cluster: Cluster) -> Iterator[Finding]:
+    """Bundles of the timer are for the day on which the masters are gone."""
+    if cluster.backup.schedule.enabled and not cluster.backup.copies:
+        message = "scheduled bundles lie on the masters only, and are lost with them"
+        yield Finding(("backup", "schedule", "enabled"), message, "name a place in `backup.copies`", warning=True)
 
 
 SECRETS: tuple[Keys, ...] = (("lb", "stats", "password"), ("ssh", "sudo_password"))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from mlops_infra.model.base import Noun, Url, Word
+from mlops_infra.model.base import FileName, Noun, Url, Word
 
 __all__ = ["AptMirror", "Mirrors"]
 
@@ -41,7 +41,7 @@ class AptMirror(Noun):
     name: Word = "mlops-infra"
     """Names the files below /etc/apt."""
     url: Annotated[Url, AfterValidator(_placeholders)]
-    key_file: str
+    key_file: FileName
     """The ASCII-armoured public key, a path relative to cluster.yaml."""
     fingerprint: str | None = None
     """The key's fingerprint, checked before it is used."""

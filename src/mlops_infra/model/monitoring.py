@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from mlops_infra.model.base import Cidr, NodePort, Noun
+from mlops_infra.model.base import Cidr, FileName, NodePort, Noun
 from mlops_infra.model.receivers import Receiver
 from mlops_infra.model.secret import SecretSource
 
@@ -69,9 +69,9 @@ class Monitoring(Noun):
     grafana: Grafana = Grafana()
     receivers: tuple[Receiver, ...] = ()
     """Who is told of alerts."""
-    rules: tuple[str, ...] = ()
+    rules: tuple[FileName, ...] = ()
     """Files with rules of your own (Prometheus' format), relative to cluster.yaml."""
-    dashboards: tuple[str, ...] = ()
+    dashboards: tuple[FileName, ...] = ()
     """Dashboards of your own, as Grafana exports them (JSON), relative to cluster.yaml."""
     backup_max_age: Span = "36h"
     """The alert BackupTooOld fires where the last backup is older."""

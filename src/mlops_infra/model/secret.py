@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from mlops_infra.model.base import Noun
+from mlops_infra.model.base import FileName, Noun, VariableName
 
 __all__ = ["MASK", "SecretSource"]
 
@@ -21,9 +21,9 @@ class SecretSource(Noun):
     `.mlops-infra/site/secrets/<name>` (0600).
     """
 
-    file: str | None = None
+    file: FileName | None = None
     """A file with the secret, relative to cluster.yaml; one line end is cut."""
-    env: str | None = None
+    env: VariableName | None = None
     """The environment variable that holds it."""
     value: str | None = None
     """The secret itself, in clear text."""

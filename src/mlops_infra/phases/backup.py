@@ -63,6 +63,7 @@ def _resources(cluster: Cluster, host: Host, given: BackupInputs) -> tuple[Resou
         Directory(_SETTINGS, mode=0o700),
         File(f"{_SETTINGS}/recipients", "".join(f"{r}\n" for r in given.recipients), mode=0o644),
         File(f"{_SETTINGS}/snapshot.sh", snapshot, mode=0o600),
+        File(f"{_SETTINGS}/site.tar", given.site, mode=0o600, sensitive=True),
         *(resource for place in settings.copies for resource in _place(place, given)),
         File(SCRIPT, text, mode=0o755),
         File(_SERVICE, render("backup/backup.service.j2", script=SCRIPT), notifies=reload),

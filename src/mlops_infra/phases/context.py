@@ -36,11 +36,15 @@ class MonitoringInputs:
 
 @dataclass(frozen=True, slots=True)
 class BackupInputs:
-    """What scheduled backups are given: public keys of age, and by `PLACE/what` secrets and texts of places."""
+    """What scheduled backups are given: public keys of age, and by `PLACE/what` secrets and texts of places.
+
+    `site` is a tar of cluster.yaml and of what belongs to it, for the bundles that are made without the workstation.
+    """
 
     recipients: tuple[str, ...] = ()
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    site: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

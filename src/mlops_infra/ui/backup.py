@@ -124,8 +124,8 @@ def key_shape(key: KeyState) -> dict[str, Any]:
     }
 
 
-def list_text(found: Sequence[Listed], directory: str, style: Style) -> str:
-    if not found:
+def list_text(found: Sequence[Listed], objects: Sequence[Stored], directory: str, style: Style) -> str:
+    if not found and not objects:
         return f"No backups in {directory} yet: `mlops-infra backup etcd` makes one."
     rows = [("BUNDLE", "MADE (UTC)", "SIZE", "CLUSTER", "FROM", "KEYS", "REVISION", "")]
     for one in found:
@@ -140,11 +140,14 @@ def list_text(found: Sequence[Listed], directory: str, style: Style) -> str:
                 f"cannot be opened: {one.problem.brief.removeprefix(str(stored.path)).strip()}" if one.problem else "",
             )
         )  # fmt: skip
-    lines = table(rows, style)
+    lines = list(table(rows, style)) if found else []
+    if objects:
+        saved = [(o.path.name, f"{o.created:%Y-%m-%d %H:%M:%S}", size_text(o.size), o.cluster) for o in objects]
+        lines += table([("OBJECTS", "MADE (UTC)", "SIZE", "CLUSTER"), *saved], style)
     return "\n".join([f"in {directory}", *lines])
 
 
-def list_shape(found: Sequence[Listed], directory: str) -> dict[str, Any]:
+def list_shape(found: Sequence[Listed], objects: Sequence[Stored], directory: str) -> dict[str, Any]:
     return {
         "directory": directory,
         "backups": [
@@ -156,6 +159,9 @@ def list_shape(found: Sequence[Listed], directory: str) -> dict[str, Any]:
                 **(as_json(one.problem) if one.problem else {}),
             }
             for one in found
+        ],
+        "objects": [
+            {"file": str(o.path), "size": o.size, "made": o.created.isoformat(), "cluster": o.cluster} for o in objects
         ],
     }
 

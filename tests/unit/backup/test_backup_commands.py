@@ -37,6 +37,17 @@ def test_the_bundle_is_listed_shown_and_verified(bundle: Path, capsys: pytest.Ca
     assert "every byte is what was put in" in capsys.readouterr().out
 
 
+def test_saved_objects_are_listed_apart_from_bundles(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = bundle.parent / "demo-20260102T030405Z.objects.age"
+    saved.write_text("x")
+    listed = said(capsys, "backup", "list")
+    assert [o["file"] for o in listed["objects"]] == [str(saved)]
+    assert [b["bundle"] for b in listed["backups"]] == [str(bundle)]
+    bundle.unlink()
+    assert cli.run(["backup", "list"]) == 0
+    assert saved.name in capsys.readouterr().out
+
+
 def test_a_damaged_bundle_exits_1_and_the_list_goes_on(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = bundle.read_bytes()
     bundle.write_bytes(content[:100] + b"!" + content[101:])

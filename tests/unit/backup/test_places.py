@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,23 @@ def test_retention_takes_the_old_ones_here_and_there(
     assert sorted(p.name for p in (tmp_path / "vault").iterdir()) == [
         "demo-20260220T000000Z.tar.age", "demo-20260225T000000Z.tar.age", "other-20250101T000000Z.tar.age",
     ]  # fmt: skip
+
+
+def test_saved_objects_are_pruned_by_themselves_and_the_newest_stays(
+    context: SiteContext, transport: FakeTransport
+) -> None:
+    directory = bundle(context, 25).parent
+    names = [f"demo-202602{day}T000000Z.objects.age" for day in (20, 21, 22)]
+    for name in (*names, "other-20250101T000000Z.objects.age"):
+        (directory / name).write_text("x")
+    _, planned = plan_pruning(context, transport, keys(context), now=NOW)
+    assert [s.path.name for s in planned[0].gone] == names[:1]
+    assert planned[0].kept == 3
+    prune(context, transport, planned)
+    (directory / names[1]).unlink()
+    _, planned = plan_pruning(context, transport, keys(context), now=NOW + timedelta(days=900))
+    assert planned[0].gone == ()
+    assert (directory / names[2]).exists()
 
 
 def test_the_last_good_one_stays_however_old_it_is(context: SiteContext, transport: FakeTransport) -> None:

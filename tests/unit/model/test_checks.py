@@ -187,6 +187,15 @@ def test_a_host_name_that_kubernetes_would_refuse_is_refused(name: str) -> None:
     assert errors(document().replace('"w1"', f'"{name}"'))[0].path == "hosts.workers[0].name"
 
 
+def test_scheduled_backups_that_stay_on_the_masters_are_worth_a_word() -> None:
+    alone: dict[str, Any] = {"schedule": {"enabled": True}}
+    place = {"name": "cloud", "s3": {"bucket": "b", "access_key": {"env": "A"}, "secret_key": {"env": "B"}}}
+    (found,) = (w for w in read(document(backup=alone)).warnings if "backup" in w.hint)
+    assert "lie on the masters only" in found.message
+    assert "on the masters only" not in warnings(document(backup={**alone, "copies": [place]}))
+    assert "on the masters only" not in warnings(document())
+
+
 def test_end_of_life_is_a_warning_with_its_date_from_the_day_after() -> None:
     versions = {"kubernetes": "1.35.9", "containerd": "2.3.2"}
     text = document(versions=versions, ingress={"controller": "none"}, monitoring=TOLD)

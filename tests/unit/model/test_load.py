@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import date
@@ -85,6 +86,17 @@ def test_what_the_example_shows_as_default_is_the_default() -> None:
     assert cluster.model_dump(exclude=site) == bare.model_dump(exclude=site)
     assert cluster.network.model_dump(exclude={"node_cidr"}) == bare.network.model_dump(exclude={"node_cidr"})
     assert cluster.endpoint_name == bare.endpoint_name
+
+
+def test_the_places_for_copies_that_the_example_shows_are_valid() -> None:
+    _, _, backup = EXAMPLE.read_text("utf-8").partition("  copies: []")
+    shown = re.findall(r"^  #(  .*)$", backup, re.MULTILINE)
+    text = "name: a\nssh: {user: a}\nhosts: {masters: [{name: m1, address: 10.0.0.3}]}\nbackup:\n  copies:\n"
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"
+    found = load(
+        text + "\n".join(f"  {line}" for line in shown).replace("ssh-ed25519 AAAA…", key)
+    ).cluster.backup.copies
+    assert [place.name for place in found] == ["vault", "cloud"]
 
 
 def test_every_mistake_is_said_at_once_in_the_order_of_the_file() -> None:
