@@ -161,5 +161,13 @@ def test_refusals_are_problems_and_warnings_are_notes() -> None:
 
 def test_nothing_is_written_while_preflight_refuses() -> None:
     refuse((WARNING,))
-    with pytest.raises(InfraError, match="preflight refuses m1"):
+    with pytest.raises(InfraError, match="preflight refuses m1") as refused:
         refuse((WARNING, REFUSAL))
+    assert refused.value.details == "m1: 1 CPU, a master needs 2\n  try: give the machine more CPUs"
+
+
+def test_a_refusal_says_what_several_hosts_have_once_with_the_cause() -> None:
+    found = [Finding(host, "refuse", "port 80 is taken", "another program", "ss -ltnp") for host in ("lb1", "lb2")]
+    with pytest.raises(InfraError, match="preflight refuses lb1, lb2") as refused:
+        refuse(found)
+    assert refused.value.details == "lb1, lb2: port 80 is taken\n  why: another program\n  try: ss -ltnp"

@@ -159,6 +159,8 @@ def test_up_writes_nothing_while_preflight_refuses(there: FakePlatform, capsys: 
     assert cli.run(["up", "--yes"]) == 1
     assert there.agreed == []
     assert "preflight refuses m1" in capsys.readouterr().err
+    assert cli.run(["up", "--yes", "--json"]) == 1
+    assert "1 CPU, a master needs 2" in json.loads(capsys.readouterr().out)["error"]["details"]
 
 
 def test_a_saved_plan_is_applied_unasked_while_the_world_is_the_same(
