@@ -12,7 +12,7 @@ from mlops_infra.core import API, Command, Facts, Probe, System, SystemFact
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.distribution import ARCHITECTURES, SUPPORTED, is_supported
-from mlops_infra.phases.drift import drift
+from mlops_infra.phases.drift import drift, is_readable
 from mlops_infra.phases.finding import Finding, Severity
 from mlops_infra.phases.ports import datagrams_from, ours_on, ways_from
 from mlops_infra.phases.releases import minor_of
@@ -58,7 +58,7 @@ def probes(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
 def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) -> tuple[Finding, ...]:
     """Findings over the facts of the hosts that answered, worst first; `facts[API]`, where given, is what the API said.
 
-    With `adopt` a foreign cluster is no finding: that it agrees with the file is judged all the same.
+    With `adopt` a foreign cluster is no finding where it can be compared with the file: that it agrees is judged.
     """
     found: list[Finding] = []
     said_by: dict[str, _Said] = {}
@@ -75,7 +75,11 @@ def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) 
     found += _datagrams(cluster, said_by)
     found += _clocks(systems)
     found += _clones(systems, cards)
-    found += drift(cluster, facts.get(API, Facts()))
+    api = facts.get(API, Facts())
+    found += drift(cluster, api)
+    foreign = [name for name, said in said_by.items() if _is_foreign(said)]
+    if adopt and foreign and not is_readable(api):
+        found.append(_incomparable(foreign))
     order = {"refuse": 0, "warn": 1, "note": 2}
     return tuple(sorted(found, key=lambda f: order[f.severity]))
 
@@ -134,7 +138,7 @@ def _machine(cluster: Cluster, host: Host, system: SystemFact) -> Iterator[Findi
 
 def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterator[Finding]:
     role = cluster.role(host.name)
-    if said.kubeadm and not said.prepared and not adopt:
+    if _is_foreign(said) and not adopt:
         yield Finding(
             host.name,
             "refuse",
@@ -168,6 +172,22 @@ def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterato
                 f"ss -ltnp 'sport = :{port}'",
             )
     yield from _ways(cluster, host, said)
+
+
+def _is_foreign(said: _Said) -> bool:
+    return said.kubeadm and not said.prepared
+
+
+def _incomparable(foreign: list[str]) -> Finding:
+    """Endpoint, networks and versions have to agree before anything is written to somebody else's cluster."""
+    return Finding(
+        "",
+        "refuse",
+        f"the cluster of {', '.join(foreign)} cannot be compared with cluster.yaml, so it is not taken over",
+        "no API server of a master that was asked gave configmap kube-system/kubeadm-config",
+        "on a master: kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap kubeadm-config; "
+        "with --limit, name a master too; where there is no cluster any more: kubeadm reset --force on the hosts",
+    )
 
 
 def _ways(cluster: Cluster, host: Host, said: _Said) -> Iterator[Finding]:

@@ -1,3 +1,4 @@
+import json
 import socket
 import subprocess
 from collections.abc import Callable
@@ -6,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from mlops_infra.core import Command, CommandFact, Facts, System, SystemFact
+from mlops_infra.core import ABSENT, API, ApiObject, Command, CommandFact, Facts, System, SystemFact
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.drift import drift_probes
+from mlops_infra.phases.kubeadm_config import cluster_configuration
 from mlops_infra.phases.ports import datagrams_from, ours_on, ways_from
 from mlops_infra.phases.preflight import Finding, judge, probes
 
@@ -27,6 +30,12 @@ def facts_for(cluster: Cluster, said: dict[str, str] | None = None, **machines: 
         (command,) = [p for p in probes(cluster, host) if isinstance(p, Command)]
         found[host.name] = Facts({System(): system, command: CommandFact(0, (said or {}).get(host.name, BARE))})
     return found
+
+
+def told_by_the_api(cluster: Cluster) -> Facts:
+    """What the API of a cluster that was made from this file says of it."""
+    (probe,) = [p for p in drift_probes() if isinstance(p, ApiObject) and p.name == "kubeadm-config"]
+    return Facts({probe: {"data": {"ClusterConfiguration": json.dumps(cluster_configuration(cluster))}}})
 
 
 def briefs(found: tuple[Finding, ...]) -> list[tuple[str, str, str]]:
@@ -141,7 +150,29 @@ def test_a_cluster_of_somebody_else_is_recognised_and_taken_over_only_when_asked
     (found,) = judge(cluster, facts)
     assert found.severity == "refuse"
     assert "--adopt" in found.remedy
-    assert judge(cluster, facts, adopt=True) == ()
+    assert judge(cluster, {**facts, API: told_by_the_api(cluster)}, adopt=True) == ()
+
+
+@pytest.mark.parametrize("api", [Facts(), Facts(dict.fromkeys(drift_probes(), ABSENT))])
+def test_a_cluster_that_cannot_be_compared_with_the_file_is_not_taken_over(cluster: Cluster, api: Facts) -> None:
+    facts = facts_for(cluster, {"master-1": "prepared no\nkubeadm yes\ndisk 50000000\n"})
+    (found,) = judge(cluster, {**facts, API: api}, adopt=True)
+    assert found.severity == "refuse"
+    assert "master-1 cannot be compared" in found.brief
+    assert found.cause
+    assert "kubeadm-config" in found.remedy
+    ours = facts_for(cluster, {"master-1": "prepared yes\nkubeadm yes\n"})
+    assert judge(cluster, {**ours, API: api}, adopt=True) == (), "what is ours already is judged as ever"
+
+
+def test_a_cluster_that_does_not_agree_with_the_file_is_not_taken_over(
+    cluster: Cluster, make: Callable[..., Cluster]
+) -> None:
+    facts = facts_for(cluster, {"master-1": "prepared no\nkubeadm yes\ndisk 50000000\n"})
+    other = told_by_the_api(make(network={"pod_cidr": "10.200.0.0/16"}))
+    (found,) = judge(cluster, {**facts, API: other}, adopt=True)
+    assert found.severity == "refuse"
+    assert "podSubnet" in found.brief
 
 
 def test_a_host_that_did_not_answer_is_not_judged(cluster: Cluster) -> None:
