@@ -153,6 +153,19 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
     assert not steps[StepId("control-plane", "m")].after
 
 
+def test_unattended_upgrades_that_are_left_alone_find_no_file_of_ours(
+    make: Callable[..., Cluster], context: PhaseContext
+) -> None:
+    def ids(kind: str, choice: str) -> set[str]:
+        step = steps_of(make(host={"unattended_upgrades": choice}), context)[StepId("hosts", "worker-1")]
+        return {r.id.removeprefix(kind) for r in step.resources if r.id.startswith(kind)}
+
+    ours = {"/etc/apt/apt.conf.d/52mlops-infra", "/etc/needrestart/conf.d/mlops-infra.conf"}
+    assert ours <= ids("file:", "exclude")
+    assert ours <= ids("missing:", "leave")
+    assert not ours & (ids("file:", "leave") | ids("missing:", "exclude"))
+
+
 def test_the_program_is_one_page() -> None:
     assert [phase.__name__ for phase in PHASES][:4] == [
         "hosts_phase",
