@@ -196,6 +196,73 @@ def test_ways_lead_to_others_and_each_is_tried_once(cluster: Cluster) -> None:
     assert ("10.0.0.21", 32624) in ways_from(cluster, cluster.host_named("lb-1"))
 
 
+def ports_called(cluster: Cluster, host: str, address: str) -> set[int]:
+    return {port for to, port in ways_from(cluster, cluster.host_named(host)) if to == address}
+
+
+def test_a_worker_calls_what_speakers_metrics_server_and_prometheus_on_it_call(cluster: Cluster) -> None:
+    """domain.md 1.7: memberlist among all nodes, and what is measured, from where the pods run."""
+    everywhere = {7946, 10250, 9100, 10249, 7472}
+    assert ports_called(cluster, "worker-1", "10.0.0.22") == everywhere
+    assert ports_called(cluster, "worker-1", "10.0.0.11") == everywhere | {2381, 10257, 10259}
+    assert ports_called(cluster, "worker-1", "10.0.0.1") == {6443, 9100, 8404}
+    assert ports_called(cluster, "master-1", "10.0.0.21") == {7946, 10250}
+
+
+@pytest.mark.parametrize(
+    ("parts", "worker", "master"),
+    [
+        ({"monitoring": {"enabled": False}}, {7946, 10250}, {7946, 10250}),
+        ({"metrics": {"enabled": False}, "monitoring": {"enabled": False}}, {7946}, {7946}),
+        ({"metallb": {"enabled": False}, "monitoring": {"enabled": False}}, {10250}, {10250}),
+        (
+            {"security": {"expose_metrics": False}},
+            {7946, 10250, 9100, 7472},
+            {7946, 10250, 9100, 7472},
+        ),
+    ],
+)
+def test_what_is_switched_off_is_not_called(
+    make: Callable[..., Cluster], parts: dict[str, Any], worker: set[int], master: set[int]
+) -> None:
+    cluster = make(**parts)
+    assert ports_called(cluster, "worker-1", "10.0.0.22") == worker
+    assert ports_called(cluster, "worker-1", "10.0.0.11") == master
+
+
+def test_ways_are_bounded_however_many_hosts_there_are(make: Callable[..., Cluster]) -> None:
+    hosts = {
+        "lb": [{"name": "lb-1", "address": "10.0.0.1"}],
+        "masters": [{"name": f"m{n}", "address": f"10.0.1.{n}"} for n in range(1, 4)],
+        "workers": [{"name": f"w{n}", "address": f"10.0.2.{n}"} for n in range(1, 201)],
+    }
+    cluster = make(hosts=hosts)
+    assert all(len(ways_from(cluster, host)) < 120 for host in cluster.all_hosts)
+
+
+def test_ports_of_one_host_that_is_not_reached_are_one_finding(cluster: Cluster) -> None:
+    said = f"{BARE}way 10.0.0.11 2379 silent\nway 10.0.0.11 2380 silent\nway 10.0.0.12 2380 silent\n"
+    found = judge(cluster, facts_for(cluster, {"master-3": said}))
+    assert briefs(found) == [
+        ("master-3", "warn", "no way to master-1 ports 2379, 2380: silent"),
+        ("master-3", "warn", "no way to master-2 port 2380: silent"),
+    ]
+
+
+def test_a_new_host_is_not_warned_of_our_own_firewall(make: Callable[..., Cluster]) -> None:
+    """Its rules let a new host in at the end of the run that takes it in; the API is open to all."""
+    cluster = make(security={"firewall": True})
+    ours = dict.fromkeys(("master-1", "worker-2"), "prepared yes\nkubeadm yes\n")
+    new = f"{BARE}way 10.0.0.11 10250 silent\nway 10.0.0.22 7946 silent\nway 10.0.0.12 7946 silent\n"
+    found = judge(cluster, facts_for(cluster, {**ours, "worker-1": new}))
+    assert briefs(found) == [
+        ("worker-1", "warn", "no way to master-2 port 7946: silent"),
+        ("worker-1", "note", "it could not be told whether master-1 port 10250, worker-2 port 7946 can be reached"),
+    ]
+    (closed,) = judge(cluster, facts_for(cluster, {**ours, "worker-1": f"{BARE}way 10.0.0.11 6443 silent\n"}))
+    assert closed.severity == "warn"
+
+
 def test_no_port_is_wanted_by_two_roles_that_could_be_mistaken(cluster: Cluster) -> None:
     assert 6443 in ours_on(cluster, "master")
     assert 8404 in ours_on(cluster, "lb")
