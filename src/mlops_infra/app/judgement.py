@@ -43,12 +43,17 @@ def remarks_of(findings: Iterable[Finding]) -> tuple[str, ...]:
 
 
 def refuse(findings: Iterable[Finding]) -> None:
-    """Raises InfraError while a finding forbids to write."""
+    """Raises InfraError while a finding forbids to write. It says all of them: with --json nothing else does."""
     refused = [f for f in findings if f.severity == "refuse"]
     if refused:
-        names = ", ".join(dict.fromkeys(f.host or ALL for f in refused))
+        hosts: dict[str, list[str]] = {}
+        for f in refused:
+            told = filter(None, (f.brief, f.cause and f"  why: {f.cause}", f.remedy and f"  try: {f.remedy}"))
+            hosts.setdefault("\n".join(told), []).append(f.host or ALL)
+        names = ", ".join(dict.fromkeys(name for several in hosts.values() for name in several))
         raise InfraError(
             f"Nothing was changed: preflight refuses {names}",
-            cause="What is wrong is listed above; it would fail later, and leave more to mend.",
+            details="\n".join(f"{', '.join(several)}: {text}" for text, several in hosts.items()),
+            cause="What is wrong now would fail later, and leave more to mend.",
             remedy="Mend it and run again. `--limit HOST` leaves hosts out for now.",
         )

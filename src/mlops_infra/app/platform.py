@@ -13,7 +13,7 @@ from mlops_infra.app.inputs import phase_context
 from mlops_infra.app.judgement import asked_first, problems_of, remarks_of
 from mlops_infra.app.reach import targets, transport_of
 from mlops_infra.app.status import Status, status_of, status_questions
-from mlops_infra.core import API, Emit, Phase, Plan, Probe, Secret, Step, closure_of
+from mlops_infra.core import API, Emit, OperationState, Phase, Plan, Probe, Secret, Step, StepId, closure_of
 from mlops_infra.engine.connect import Master
 from mlops_infra.engine.observation import Observation
 from mlops_infra.engine.planner import plan_steps
@@ -21,6 +21,7 @@ from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.engine.selection import Selection
 from mlops_infra.errors import ExitCode, UsageError
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases import lb
 from mlops_infra.phases.catalogue import phases_for
 from mlops_infra.phases.metallb import pending
 from mlops_infra.phases.preflight import Finding, judge
@@ -91,10 +92,12 @@ class Platform:
         plan = self._plan_with(None, questions)
         seen = self._seen()
         seed = choose_seed(self.cluster, seen.facts)
-        if seed != self.cluster.hosts.masters[0].name:
+        selection = scope(self.phases, self.asked, seen)
+        if seed != self.cluster.hosts.masters[0].name or selection != self.engine.settings.selection:
             # The cluster lives on another master than the file's first: steps that join through it look different.
+            # Or it is still to be made, and the load balancers have to be looked at too.
             self.engine.close()
-            plan = self._plan_with(seed, questions)
+            plan = self._plan_with(seed, questions, seen)
             seen = self._seen()
         self.findings = judge(self.cluster, {**seen.facts, API: seen.api}, adopt=self.asked.adopt)
         return replace(
@@ -155,9 +158,9 @@ class Platform:
         reached = targets(self.cluster, self.context.site.config.parent)
         self._transport.expect(target for name, target in reached.items() if not limit or name in limit)
 
-    def _plan_with(self, seed: str | None, questions: Questions) -> Plan:
+    def _plan_with(self, seed: str | None, questions: Questions, before: Observation | None = None) -> Plan:
         self.phases = tuple(phases_for(self.cluster, phase_context(self.context, seed)))
-        self._engine = self._engine_for(self.phases)
+        self._engine = self._engine_for(self.phases, scope(self.phases, self.asked, before))
         return self._engine.plan(more=questions)
 
     def _engine_for(self, phases: tuple[Phase, ...], selection: Selection | None = None) -> Engine:
@@ -205,17 +208,31 @@ def open_platform(
         platform.close()
 
 
-def scope(phases: Iterable[Phase], asked: Asked) -> Selection:
-    """The steps that a command means: the named phases, and all that these stand on; on the named hosts."""
+def scope(phases: Iterable[Phase], asked: Asked, seen: Observation | None = None) -> Selection:
+    """The steps that a command means: the named phases, and all that these stand on; on the named hosts.
+
+    `seen` tells whether the cluster is still to be made: then the load balancers in front of it are meant too.
+    """
     hosts = frozenset(asked.limit) or None
     if asked.phases is None:
         return Selection(hosts=hosts)
     steps = {step.id: step for phase in phases for step in phase.steps}
     named = {s for s in steps if s.phase in asked.phases and (hosts is None or s.host in hosts)}
     meant = closure_of(named, lambda step: steps[step].needs)
+    if seen is not None:
+        fronts = {s for s in _fronts(steps, meant, seen) if hosts is None or s.host in hosts}
+        meant |= closure_of(fronts, lambda step: steps[step].needs)
     return Selection(
         hosts=hosts or frozenset({s.host for s in meant} | {API}), phases=frozenset({s.phase for s in meant})
     )
+
+
+def _fronts(steps: Mapping[StepId, Step], meant: Iterable[StepId], seen: Observation) -> Iterator[StepId]:
+    """Load balancers that an operation still to be run waits for: `kubeadm init` itself calls the endpoint."""
+    for step in (steps[s] for s in meant):
+        standings = (o.standing(seen.of(step.host)) for o in step.operations if step.host in seen.facts)
+        if any(s.state in (OperationState.PENDING, OperationState.UNKNOWN) for s in standings):
+            yield from (s for s in step.after if s.phase == lb.NAME)
 
 
 def exit_code_of_plan(plan: Plan, hosts: int) -> ExitCode:

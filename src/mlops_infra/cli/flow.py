@@ -98,9 +98,10 @@ def converge(
                 done = apply(platform, None if options.yes and saved is None else made)
         else:
             done = apply(platform, made)
+        code = _exit_code(made, done, platform.hosts_meant)
         _report(out, made, done, part)
-        tried, code = _try_out(platform, options, out, done) if smoke else (None, done.exit_code)
-        out.answer({**_converged_shape(done, int(code)), **({"smoke": tried} if tried else {})})
+        tried, code = _try_out(platform, options, out, done) if smoke and done.run.changed else (None, code)
+        out.answer({**_converged_shape(made, done, int(code)), **({"smoke": tried} if tried else {})})
         return code
 
 
@@ -140,14 +141,21 @@ def show(
     return seen
 
 
+def _exit_code(made: Plan, done: Converged, hosts: int) -> ExitCode:
+    """Where nothing was to be written and all went well, what `plan` exits with: preflight refuses no run then."""
+    from mlops_infra.app.platform import exit_code_of_plan  # noqa: PLC0415
+
+    return exit_code_of_plan(made, hosts) if made.is_empty and done.exit_code is ExitCode.DONE else done.exit_code
+
+
 def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None:
     from mlops_infra.core import Outcome  # noqa: PLC0415
     from mlops_infra.ui.report import PARTS, results_text, status_text  # noqa: PLC0415
 
     results = done.run.results
-    if made.is_empty and done.exit_code is ExitCode.DONE:
-        out.text(f"Nothing to do: {made.cluster} is as declared{', as far as this command looks' if part else ''}.")
-    else:
+    if made.is_empty:
+        _remarks(out, made, done, part)
+    if not made.is_empty or done.exit_code is not ExitCode.DONE:
         out.text("\n" + results_text(results, out.style))
     shows, roles = (part.shows, part.roles) if part else (PARTS, ())
     told = {r.id.host for r in results if r.outcome is Outcome.UNREACHABLE}
@@ -159,14 +167,32 @@ def _report(out: Output, made: Plan, done: Converged, part: Part | None) -> None
         out.aside(f"full log: {done.run.directory}; `mlops-infra up` goes on from where this ended")
 
 
-def _converged_shape(done: Converged, code: int) -> dict[str, Any]:
+def _remarks(out: Output, made: Plan, done: Converged, part: Part | None) -> None:
+    """What an empty plan, which nobody was shown, says all the same: each thing once beside results and status."""
+    from mlops_infra.ui.plan import problems_text, summary  # noqa: PLC0415
+
+    told = {(r.id.host, r.brief) for r in done.run.results}
+    problems = tuple(p for p in made.problems if (p.host, p.brief) not in told)
+    notes = tuple(n for n in made.notes if part or n not in done.status.notes)
+    lines = [*problems_text(problems, out.style), *(f"{out.style.note('note:')} {note}" for note in notes)]
+    if done.exit_code is ExitCode.DONE:
+        looked = ", as far as this command looks" if part else ""
+        lines.append(summary(made) if problems else f"Nothing to do: {made.cluster} is as declared{looked}.")
+    if lines:
+        out.text("\n".join(lines))
+
+
+def _converged_shape(made: Plan, done: Converged, code: int) -> dict[str, Any]:
+    """Preflight's findings are in the plan that was made, and not in the run's; those that refuse, only if nothing was
+    to be written."""
     from mlops_infra.app.shapes import results_shape, status_shape  # noqa: PLC0415
     from mlops_infra.engine.plan_json import plan_to_dict  # noqa: PLC0415
 
+    problems = made.problems if made.is_empty else done.run.plan.problems
     return {
         "run": done.run.run_id,
         "exit_code": code,
-        "plan": plan_to_dict(done.run.plan),
+        "plan": plan_to_dict(replace(done.run.plan, problems=problems, notes=made.notes)),
         "results": results_shape(done.run.results),
         "status": status_shape(done.status),
     }

@@ -23,6 +23,6 @@ def up(
 
     Shows the plan and asks, unless --yes; then applies it, checks what it wrote, and reports; where it changed
     something it ends with a smoke test. Run it again after a failure: it goes on from where it ended. Exit codes:
-    0 done, 1 failed, 2 done but the smoke test fails, 3 done on some hosts, 4 nothing reachable.
+    0 done, 1 failed, 2 done but the smoke test fails, 3 done on some hosts or a problem is left, 4 nothing reachable.
     """
     return converge(options_of(ctx), saved=plan, adopt=adopt, smoke=not no_smoke)

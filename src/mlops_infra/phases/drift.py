@@ -19,7 +19,7 @@ from mlops_infra.phases.kubeadm_config import (
 )
 from mlops_infra.render import parse_documents
 
-__all__ = ["drift", "drift_probes"]
+__all__ = ["drift", "drift_probes", "is_readable"]
 
 _CLUSTER = ApiObject("v1", "ConfigMap", "kubeadm-config", "kube-system")
 _KUBELET = ApiObject("v1", "ConfigMap", "kubelet-config", "kube-system")
@@ -84,6 +84,11 @@ def drift(cluster: Cluster, api: Facts) -> tuple[Finding, ...]:
             for difference in _differences(kube_proxy_configuration(cluster), there)
         ]
     return tuple(found)
+
+
+def is_readable(api: Facts) -> bool:
+    """Whether the API told the configuration that a cluster was made with."""
+    return _read(api, _CLUSTER, "ClusterConfiguration") is not None
 
 
 def _finding(severity: Severity, what: str, difference: tuple[str, Any, Any], way: str) -> Finding:

@@ -24,6 +24,7 @@ from mlops_infra.resources import (
     File,
     HostsEntries,
     KernelModules,
+    Missing,
     Packages,
     SwapOff,
     Sysctls,
@@ -55,6 +56,8 @@ SYSCTLS = {
 }
 
 _KEPT = ("containerd.io", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools", "haproxy", "keepalived")
+_UNATTENDED_AT = "/etc/apt/apt.conf.d/52mlops-infra"
+_NEEDRESTART_AT = "/etc/needrestart/conf.d/mlops-infra.conf"
 _UNATTENDED = f"""\
 // Written by mlops-infra: these are upgraded by `mlops-infra upgrade` alone.
 Unattended-Upgrade::Package-Blacklist {{
@@ -104,9 +107,11 @@ def _resources(cluster: Cluster, host: Host, repositories: tuple[DistributionRep
     ]
     if settings.unattended_upgrades == "exclude":
         resources += [
-            File("/etc/apt/apt.conf.d/52mlops-infra", _UNATTENDED),
-            File("/etc/needrestart/conf.d/mlops-infra.conf", _NEEDRESTART),
+            File(_UNATTENDED_AT, _UNATTENDED),
+            File(_NEEDRESTART_AT, _NEEDRESTART),
         ]
+    else:
+        resources += [Missing(_UNATTENDED_AT), Missing(_NEEDRESTART_AT)]
     names = (*base_packages(cluster.role(host.name)), *settings.extra_packages)
     resources.append(Packages("base", dict.fromkeys(names), along=later_packages(cluster, is_node=is_node)))
     if is_node:

@@ -36,6 +36,8 @@ class Guarded:
 
 _PEERS = 24
 """How many hosts of a kind are tried from one host: a firewall's rule shows on the first ones."""
+_MEASURED = 8
+"""And on ports that only measurements use, which are many: each try is a process on a host that may be small."""
 
 
 def ours_on(cluster: Cluster, role: Role) -> frozenset[int]:
@@ -123,3 +125,27 @@ def _ways(cluster: Cluster, role: Role) -> Iterator[tuple[str, int]]:
     if role == "master":
         yield from ((m, p) for m in masters for p in _ETCD)
         yield from ((n, _KUBELET) for n in (*masters, *workers))
+    if cluster.metallb.enabled and workers:
+        yield from ((n, _SPEAKERS) for n in (*masters, *workers))
+    if role == "worker":
+        yield from _measured(cluster)
+
+
+def _measured(cluster: Cluster) -> Iterator[tuple[str, int]]:
+    """What metrics-server and Prometheus call, whose pods run on workers."""
+    masters, workers, balancers = (
+        [h.node_address for h in hosts[:_MEASURED]]
+        for hosts in (cluster.hosts.masters, cluster.hosts.workers, cluster.hosts.lb)
+    )
+    nodes = (*masters, *workers)
+    if cluster.metrics.enabled or cluster.monitoring.enabled:
+        yield from ((n, _KUBELET) for n in nodes)
+    if not cluster.monitoring.enabled:
+        return
+    yield from ((h, _NODE_EXPORTER) for h in (*nodes, *balancers))
+    yield from ((b, cluster.lb.stats.port) for b in balancers)
+    if cluster.metallb.enabled:
+        yield from ((n, _SPEAKER_METRICS) for n in nodes)
+    if cluster.security.expose_metrics:
+        yield from ((n, _PROXY_METRICS) for n in nodes)
+        yield from ((m, p) for m in masters for p in (_ETCD_METRICS, _CONTROLLER_MANAGER, _SCHEDULER))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
-from urllib.parse import urlsplit
 
 from mlops_infra.core import API, Command, Facts, Probe, System, SystemFact
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import Host
 from mlops_infra.phases.distribution import ARCHITECTURES, SUPPORTED, is_supported
-from mlops_infra.phases.drift import drift
+from mlops_infra.phases.drift import drift, is_readable
 from mlops_infra.phases.finding import Finding, Severity
 from mlops_infra.phases.ports import datagrams_from, ours_on, ways_from
+from mlops_infra.phases.preflight_said import Said, parsed
+from mlops_infra.phases.preflight_ways import datagrams, ways
 from mlops_infra.phases.releases import minor_of
+from mlops_infra.phases.sources import sources_of
 from mlops_infra.render import render
 
 __all__ = ["NEEDS", "Finding", "judge", "probes"]
@@ -34,22 +35,6 @@ _CGROUP_V1_GONE = 35
 """The minor from which a kubelet refuses cgroup v1 by default (kubernetes#134298)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """The answers of the script of one host."""
-
-    prepared: bool
-    kubeadm: bool
-    dropins: tuple[str, ...] = ()
-    disk: int | None = None
-    listening: frozenset[int] = frozenset()
-    ways: tuple[tuple[str, int, str], ...] = ()
-    outbound: tuple[tuple[str, int, str], ...] = ()
-    datagrams: tuple[tuple[str, int, str], ...] = ()
-    untold: tuple[str, ...] = ()
-    mac: str = ""
-
-
 def probes(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
     """The questions for one host. On a host that is ours already the script ends after three looks at files."""
     return frozenset({System(), _command(cluster, host)})
@@ -58,10 +43,10 @@ def probes(cluster: Cluster, host: Host) -> frozenset[Probe[Any]]:
 def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) -> tuple[Finding, ...]:
     """Findings over the facts of the hosts that answered, worst first; `facts[API]`, where given, is what the API said.
 
-    With `adopt` a foreign cluster is no finding: that it agrees with the file is judged all the same.
+    With `adopt` a foreign cluster is no finding where it can be compared with the file: that it agrees is judged.
     """
     found: list[Finding] = []
-    said_by: dict[str, _Said] = {}
+    said_by: dict[str, Said] = {}
     systems = {n: s for n, f in facts.items() if (s := f.value(System())) is not None}
     cards: dict[str, str] = {}
     for host in cluster.all_hosts:
@@ -69,13 +54,18 @@ def judge(cluster: Cluster, facts: Mapping[str, Facts], *, adopt: bool = False) 
             found += _machine(cluster, host, systems[host.name])
         answer = facts[host.name].value(_command(cluster, host)) if host.name in facts else None
         if answer is not None:
-            said = said_by[host.name] = _parsed(answer.stdout)
+            said = said_by[host.name] = parsed(answer.stdout)
             cards[host.name] = said.mac
             found += _state(cluster, host, said, adopt=adopt)
-    found += _datagrams(cluster, said_by)
+    found += ways(cluster, said_by)
+    found += datagrams(cluster, said_by)
     found += _clocks(systems)
     found += _clones(systems, cards)
-    found += drift(cluster, facts.get(API, Facts()))
+    api = facts.get(API, Facts())
+    found += drift(cluster, api)
+    foreign = [name for name, said in said_by.items() if _is_foreign(said)]
+    if adopt and foreign and not is_readable(api):
+        found.append(_incomparable(foreign))
     order = {"refuse": 0, "warn": 1, "note": 2}
     return tuple(sorted(found, key=lambda f: order[f.severity]))
 
@@ -85,7 +75,7 @@ def _command(cluster: Cluster, host: Host) -> Command:
         "hosts/preflight.sh.j2",
         address=host.node_address,
         ways=ways_from(cluster, host),
-        outbound=_outbound(cluster, host),
+        outbound=sources_of(cluster, host),
         datagrams=datagrams_from(cluster, host),
     )
     return Command("preflight", text, timeout=20)
@@ -132,9 +122,9 @@ def _machine(cluster: Cluster, host: Host, system: SystemFact) -> Iterator[Findi
         )
 
 
-def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterator[Finding]:
+def _state(cluster: Cluster, host: Host, said: Said, *, adopt: bool) -> Iterator[Finding]:
     role = cluster.role(host.name)
-    if said.kubeadm and not said.prepared and not adopt:
+    if _is_foreign(said) and not adopt:
         yield Finding(
             host.name,
             "refuse",
@@ -167,56 +157,22 @@ def _state(cluster: Cluster, host: Host, said: _Said, *, adopt: bool) -> Iterato
                 "another program listens there",
                 f"ss -ltnp 'sport = :{port}'",
             )
-    yield from _ways(cluster, host, said)
 
 
-def _ways(cluster: Cluster, host: Host, said: _Said) -> Iterator[Finding]:
-    names = {h.node_address: h.name for h in cluster.all_hosts}
-    for address, port, outcome in said.ways:
-        if outcome in ("silent", "prohibited"):
-            yield Finding(
-                host.name,
-                "warn",
-                f"no way to {names.get(address, address)} port {port}: {outcome}",
-                "a firewall between the hosts or on one of them, or the other host is down",
-                f"allow tcp {port} from {host.node_address} to {address}",
-            )
-        elif outcome == "untold":
-            yield Finding(host.name, "note", f"it could not be told whether {address} port {port} can be reached")
-    for name, port, outcome in said.outbound:
-        if outcome not in ("open", "untold"):
-            yield Finding(
-                host.name,
-                "refuse",
-                f"{name} port {port} cannot be reached: {outcome}",
-                "no way out to where packages or images come from",
-                "open the way, or name mirrors in cluster.yaml (`mirrors:`)",
-            )
-    for text in said.untold:
-        yield Finding(host.name, "note", text)
+def _is_foreign(said: Said) -> bool:
+    return said.kubeadm and not said.prepared
 
 
-def _datagrams(cluster: Cluster, said_by: Mapping[str, _Said]) -> Iterator[Finding]:
-    """UDP. "Undeliverable" means that the way is open. Silence of a bare host means that something swallows the
-    question or the answer; of a host where Flannel runs it means nothing: its socket takes datagrams without a word."""
-    names = {h.node_address: h.name for h in cluster.all_hosts}
-    for host, said in said_by.items():
-        untold = []
-        for address, port, outcome in said.datagrams:
-            there = said_by.get(names.get(address, ""))
-            is_bare = there is not None and not there.prepared and not there.kubeadm
-            if outcome == "prohibited" or (outcome == "silent" and is_bare):
-                yield Finding(
-                    host,
-                    "warn",
-                    f"no way to {names.get(address, address)} port {port}/udp: {outcome}",
-                    "a firewall between the hosts or on one drops datagrams, or the word that they are undeliverable",
-                    f"allow udp {port} from {cluster.host_named(host).node_address} to {address}, and ICMP back",
-                )
-            elif outcome != "refused":
-                untold.append(f"{names.get(address, address)} port {port}/udp")
-        if untold:
-            yield Finding(host, "note", f"it could not be told whether {', '.join(untold)} can be reached")
+def _incomparable(foreign: list[str]) -> Finding:
+    """Endpoint, networks and versions have to agree before anything is written to somebody else's cluster."""
+    return Finding(
+        "",
+        "refuse",
+        f"the cluster of {', '.join(foreign)} cannot be compared with cluster.yaml, so it is not taken over",
+        "no API server of a master that was asked gave configmap kube-system/kubeadm-config",
+        "on a master: kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get configmap kubeadm-config; "
+        "with --limit, name a master too; where there is no cluster any more: kubeadm reset --force on the hosts",
+    )
 
 
 def _clocks(systems: Mapping[str, SystemFact]) -> Iterator[Finding]:
@@ -254,45 +210,3 @@ def _clones(systems: Mapping[str, SystemFact], cards: Mapping[str, str]) -> Iter
     yield from shared("machine-id", ids, "refuse", remedy)
     macs = {n: (mac,) for n, mac in cards.items() if mac}
     yield from shared("MAC address", macs, "refuse", "give the virtual machine a MAC address of its own")
-
-
-def _outbound(cluster: Cluster, host: Host) -> tuple[tuple[str, int], ...]:
-    """Names and ports of where packages (and, on nodes, images) come from."""
-    node = cluster.role(host.name) != "lb"
-    urls = [m.url for m in cluster.mirrors.apt]
-    if not urls and node:
-        urls = ["https://pkgs.k8s.io", "https://download.docker.com"]
-    if node:
-        registries = dict.fromkeys(("registry.k8s.io", *(("ghcr.io",) if cluster.network.cni == "flannel" else ())))
-        urls += [cluster.mirrors.registries.get(name, f"https://{name}") for name in registries]
-    found = []
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.hostname:
-            found.append((parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)))
-    return tuple(dict.fromkeys(found))
-
-
-def _parsed(stdout: str) -> _Said:
-    lists: dict[str, list[str]] = {}
-    for line in stdout.splitlines():
-        key, _, value = line.partition(" ")
-        lists.setdefault(key, []).append(value.strip())
-    disk = lists.get("disk")
-    return _Said(
-        prepared=lists.get("prepared") == ["yes"],
-        kubeadm=lists.get("kubeadm") == ["yes"],
-        dropins=tuple(lists.get("dropin", ())),
-        disk=int(disk[0]) // 1024 if disk and disk[0].isdigit() else None,
-        listening=frozenset(int(port, 16) for port in lists.get("listen", ())),
-        ways=tuple(_way(text) for text in sorted(lists.get("way", ()))),
-        outbound=tuple(_way(text) for text in sorted(lists.get("outbound", ()))),
-        datagrams=tuple(_way(text) for text in sorted(lists.get("datagram", ()))),
-        untold=tuple(lists.get("untold", ())),
-        mac="".join(lists.get("mac", ())),
-    )
-
-
-def _way(text: str) -> tuple[str, int, str]:
-    address, port, outcome = text.split()
-    return address, int(port), outcome

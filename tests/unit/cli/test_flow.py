@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mlops_infra.app.smoke_checks import Check, Result
 from mlops_infra.app.status import Status
 from mlops_infra.app.up import Converged
 from mlops_infra.cli import main as cli
-from mlops_infra.core import Change, Kind, Outcome, Plan, PlannedStep, StepId, StepResult
+from mlops_infra.core import Change, HostProblem, Kind, Outcome, Plan, PlannedStep, StepId, StepResult
 from mlops_infra.engine.result import RunResult
 from mlops_infra.errors import InfraError
 from mlops_infra.phases import control_plane, hosts, lb, network, runtime, workers
@@ -63,7 +64,8 @@ class FakePlatform:
 
     def apply(self, _: Any, agreed: Plan | None) -> Converged:
         self.agreed.append(agreed)
-        plan = agreed or self.made
+        # Preflight's part is not in the engine's plan.
+        plan = replace(agreed or self.made, problems=(), notes=())
         results = () if plan.is_empty else self.results
         return Converged(RunResult("run-1", plan, results, Path("runs/run-1")), STATUS)
 
@@ -122,11 +124,43 @@ def test_up_does_not_ask_when_there_is_nothing_to_do(
     assert "Nothing to do: c is as declared." in capsys.readouterr().out
 
 
+def test_up_with_nothing_to_write_tells_what_plan_tells_and_exits_as_it_does(
+    there: FakePlatform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clock that is wrong stops no run that writes nothing, and is not kept back either."""
+    clock = HostProblem("w1", "its clock is 60 s behind the others", "no time server", "chronyc tracking")
+    there.made = replace(EMPTY, problems=(clock,), notes=("kube-proxy's configuration differs",))
+    assert cli.run(["plan"]) == 3
+    capsys.readouterr()
+    assert cli.run(["up", "--yes"]) == 3
+    shown = capsys.readouterr().out
+    assert "problem: w1: its clock is 60 s behind the others\n  why: no time server\n  try: chronyc tracking" in shown
+    assert "note: kube-proxy's configuration differs" in shown
+    assert "as declared" not in shown
+    assert cli.run(["up", "--yes", "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["exit_code"], answer["plan"]["notes"]) == (3, ["kube-proxy's configuration differs"])
+    assert [p["brief"] for p in answer["plan"]["problems"]] == [clock.brief]
+
+
+def test_a_note_is_told_once_and_leaves_nothing_to_do(there: FakePlatform, capsys: pytest.CaptureFixture[str]) -> None:
+    there.made = replace(EMPTY, notes=("w9 is a node",))
+    assert cli.run(["up", "--yes"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("w9 is a node") == 1
+    assert "Nothing to do: c is as declared." in shown
+    there.made = replace(FULL, notes=("w9 is a node",))
+    assert cli.run(["up", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["notes"] == ["w9 is a node"]
+
+
 def test_up_writes_nothing_while_preflight_refuses(there: FakePlatform, capsys: pytest.CaptureFixture[str]) -> None:
     there.findings = (Finding("m1", "refuse", "1 CPU, a master needs 2"),)
     assert cli.run(["up", "--yes"]) == 1
     assert there.agreed == []
     assert "preflight refuses m1" in capsys.readouterr().err
+    assert cli.run(["up", "--yes", "--json"]) == 1
+    assert "1 CPU, a master needs 2" in json.loads(capsys.readouterr().out)["error"]["details"]
 
 
 def test_a_saved_plan_is_applied_unasked_while_the_world_is_the_same(

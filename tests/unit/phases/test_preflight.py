@@ -1,3 +1,4 @@
+import json
 import socket
 import subprocess
 from collections.abc import Callable
@@ -6,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from mlops_infra.core import Command, CommandFact, Facts, System, SystemFact
+from mlops_infra.core import ABSENT, API, ApiObject, Command, CommandFact, Facts, System, SystemFact
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.phases.drift import drift_probes
+from mlops_infra.phases.kubeadm_config import cluster_configuration
 from mlops_infra.phases.ports import datagrams_from, ours_on, ways_from
 from mlops_infra.phases.preflight import Finding, judge, probes
 
@@ -27,6 +30,12 @@ def facts_for(cluster: Cluster, said: dict[str, str] | None = None, **machines: 
         (command,) = [p for p in probes(cluster, host) if isinstance(p, Command)]
         found[host.name] = Facts({System(): system, command: CommandFact(0, (said or {}).get(host.name, BARE))})
     return found
+
+
+def told_by_the_api(cluster: Cluster) -> Facts:
+    """What the API of a cluster that was made from this file says of it."""
+    (probe,) = [p for p in drift_probes() if isinstance(p, ApiObject) and p.name == "kubeadm-config"]
+    return Facts({probe: {"data": {"ClusterConfiguration": json.dumps(cluster_configuration(cluster))}}})
 
 
 def briefs(found: tuple[Finding, ...]) -> list[tuple[str, str, str]]:
@@ -141,7 +150,29 @@ def test_a_cluster_of_somebody_else_is_recognised_and_taken_over_only_when_asked
     (found,) = judge(cluster, facts)
     assert found.severity == "refuse"
     assert "--adopt" in found.remedy
-    assert judge(cluster, facts, adopt=True) == ()
+    assert judge(cluster, {**facts, API: told_by_the_api(cluster)}, adopt=True) == ()
+
+
+@pytest.mark.parametrize("api", [Facts(), Facts(dict.fromkeys(drift_probes(), ABSENT))])
+def test_a_cluster_that_cannot_be_compared_with_the_file_is_not_taken_over(cluster: Cluster, api: Facts) -> None:
+    facts = facts_for(cluster, {"master-1": "prepared no\nkubeadm yes\ndisk 50000000\n"})
+    (found,) = judge(cluster, {**facts, API: api}, adopt=True)
+    assert found.severity == "refuse"
+    assert "master-1 cannot be compared" in found.brief
+    assert found.cause
+    assert "kubeadm-config" in found.remedy
+    ours = facts_for(cluster, {"master-1": "prepared yes\nkubeadm yes\n"})
+    assert judge(cluster, {**ours, API: api}, adopt=True) == (), "what is ours already is judged as ever"
+
+
+def test_a_cluster_that_does_not_agree_with_the_file_is_not_taken_over(
+    cluster: Cluster, make: Callable[..., Cluster]
+) -> None:
+    facts = facts_for(cluster, {"master-1": "prepared no\nkubeadm yes\ndisk 50000000\n"})
+    other = told_by_the_api(make(network={"pod_cidr": "10.200.0.0/16"}))
+    (found,) = judge(cluster, {**facts, API: other}, adopt=True)
+    assert found.severity == "refuse"
+    assert "podSubnet" in found.brief
 
 
 def test_a_host_that_did_not_answer_is_not_judged(cluster: Cluster) -> None:
@@ -163,6 +194,73 @@ def test_ways_lead_to_others_and_each_is_tried_once(cluster: Cluster) -> None:
     assert ("10.0.0.12", 2380) in ways_from(cluster, cluster.host_named("master-1"))
     assert ("10.0.0.12", 2380) not in ways_from(cluster, cluster.host_named("worker-1"))
     assert ("10.0.0.21", 32624) in ways_from(cluster, cluster.host_named("lb-1"))
+
+
+def ports_called(cluster: Cluster, host: str, address: str) -> set[int]:
+    return {port for to, port in ways_from(cluster, cluster.host_named(host)) if to == address}
+
+
+def test_a_worker_calls_what_speakers_metrics_server_and_prometheus_on_it_call(cluster: Cluster) -> None:
+    """domain.md 1.7: memberlist among all nodes, and what is measured, from where the pods run."""
+    everywhere = {7946, 10250, 9100, 10249, 7472}
+    assert ports_called(cluster, "worker-1", "10.0.0.22") == everywhere
+    assert ports_called(cluster, "worker-1", "10.0.0.11") == everywhere | {2381, 10257, 10259}
+    assert ports_called(cluster, "worker-1", "10.0.0.1") == {6443, 9100, 8404}
+    assert ports_called(cluster, "master-1", "10.0.0.21") == {7946, 10250}
+
+
+@pytest.mark.parametrize(
+    ("parts", "worker", "master"),
+    [
+        ({"monitoring": {"enabled": False}}, {7946, 10250}, {7946, 10250}),
+        ({"metrics": {"enabled": False}, "monitoring": {"enabled": False}}, {7946}, {7946}),
+        ({"metallb": {"enabled": False}, "monitoring": {"enabled": False}}, {10250}, {10250}),
+        (
+            {"security": {"expose_metrics": False}},
+            {7946, 10250, 9100, 7472},
+            {7946, 10250, 9100, 7472},
+        ),
+    ],
+)
+def test_what_is_switched_off_is_not_called(
+    make: Callable[..., Cluster], parts: dict[str, Any], worker: set[int], master: set[int]
+) -> None:
+    cluster = make(**parts)
+    assert ports_called(cluster, "worker-1", "10.0.0.22") == worker
+    assert ports_called(cluster, "worker-1", "10.0.0.11") == master
+
+
+def test_ways_are_bounded_however_many_hosts_there_are(make: Callable[..., Cluster]) -> None:
+    hosts = {
+        "lb": [{"name": "lb-1", "address": "10.0.0.1"}],
+        "masters": [{"name": f"m{n}", "address": f"10.0.1.{n}"} for n in range(1, 4)],
+        "workers": [{"name": f"w{n}", "address": f"10.0.2.{n}"} for n in range(1, 201)],
+    }
+    cluster = make(hosts=hosts)
+    assert all(len(ways_from(cluster, host)) < 120 for host in cluster.all_hosts)
+
+
+def test_ports_of_one_host_that_is_not_reached_are_one_finding(cluster: Cluster) -> None:
+    said = f"{BARE}way 10.0.0.11 2379 silent\nway 10.0.0.11 2380 silent\nway 10.0.0.12 2380 silent\n"
+    found = judge(cluster, facts_for(cluster, {"master-3": said}))
+    assert briefs(found) == [
+        ("master-3", "warn", "no way to master-1 ports 2379, 2380: silent"),
+        ("master-3", "warn", "no way to master-2 port 2380: silent"),
+    ]
+
+
+def test_a_new_host_is_not_warned_of_our_own_firewall(make: Callable[..., Cluster]) -> None:
+    """Its rules let a new host in at the end of the run that takes it in; the API is open to all."""
+    cluster = make(security={"firewall": True})
+    ours = dict.fromkeys(("master-1", "worker-2"), "prepared yes\nkubeadm yes\n")
+    new = f"{BARE}way 10.0.0.11 10250 silent\nway 10.0.0.22 7946 silent\nway 10.0.0.12 7946 silent\n"
+    found = judge(cluster, facts_for(cluster, {**ours, "worker-1": new}))
+    assert briefs(found) == [
+        ("worker-1", "warn", "no way to master-2 port 7946: silent"),
+        ("worker-1", "note", "it could not be told whether master-1 port 10250, worker-2 port 7946 can be reached"),
+    ]
+    (closed,) = judge(cluster, facts_for(cluster, {**ours, "worker-1": f"{BARE}way 10.0.0.11 6443 silent\n"}))
+    assert closed.severity == "warn"
 
 
 def test_no_port_is_wanted_by_two_roles_that_could_be_mistaken(cluster: Cluster) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mlops_infra.core import API, Facts, Step, StepId
+from mlops_infra.app.platform import Asked, scope
+from mlops_infra.core import ABSENT, API, Facts, Stat, StatFact, Step, StepId
+from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.load import load_cluster
 from mlops_infra.phases.catalogue import PHASES, phases_for
 from mlops_infra.phases.context import PhaseContext
 
@@ -68,6 +71,27 @@ def test_the_pod_network_waits_for_the_first_master_and_for_no_join(cluster: Clu
 
 def test_the_first_master_is_not_made_before_the_load_balancer_stands(cluster: Cluster, context: PhaseContext) -> None:
     assert StepId("lb", "lb-1") in waits_for(steps_of(cluster, context), StepId("control-plane", "master-1"))
+
+
+@pytest.mark.parametrize("group", ["control-plane", "workers", "network", "monitoring"])
+def test_a_part_of_a_cluster_still_to_be_made_brings_its_load_balancer(
+    context: PhaseContext, root: Path, group: str
+) -> None:
+    """`kubeadm init` waits for the endpoint, where nobody listens before HAProxy does."""
+    phases = phases_for(load_cluster(root / "cluster.yaml").cluster, context)
+    seed = next(s for p in phases for s in p.steps if s.id == StepId("control-plane", "master-1"))
+    files = {p for p in seed.operations[0].probes if isinstance(p, Stat) and p.path.startswith(("/etc", "/var/lib/"))}
+    bare = Facts(dict.fromkeys(files, ABSENT))
+    made = Facts({p: ABSENT if "mlops-infra" in p.path else StatFact("file", 0o600, "root", "root", 1) for p in files})
+    asked, front = Asked(Path("cluster.yaml"), phases=frozenset({group})), StepId("lb", "lb-1")
+
+    first = scope(phases, asked, Observation({"master-1": bare}))
+    assert first.takes(front)
+    assert first.takes(StepId("hosts", "lb-1"))
+    assert not scope(phases, asked, Observation({"master-1": made})).takes(front), "it stands, and is another part"
+    assert scope(phases, asked, Observation({})) == scope(phases, asked), "who is silent says nothing"
+    limited = scope(phases, replace(asked, limit=("master-1",)), Observation({"master-1": bare}))
+    assert not limited.takes(front)
 
 
 def test_a_cluster_that_lives_on_another_master_is_joined_through_it(cluster: Cluster, context: PhaseContext) -> None:
@@ -135,6 +159,19 @@ def test_without_a_load_balancer_the_only_master_is_the_endpoint(
         "record",
     }
     assert not steps[StepId("control-plane", "m")].after
+
+
+def test_unattended_upgrades_that_are_left_alone_find_no_file_of_ours(
+    make: Callable[..., Cluster], context: PhaseContext
+) -> None:
+    def ids(kind: str, choice: str) -> set[str]:
+        step = steps_of(make(host={"unattended_upgrades": choice}), context)[StepId("hosts", "worker-1")]
+        return {r.id.removeprefix(kind) for r in step.resources if r.id.startswith(kind)}
+
+    ours = {"/etc/apt/apt.conf.d/52mlops-infra", "/etc/needrestart/conf.d/mlops-infra.conf"}
+    assert ours <= ids("file:", "exclude")
+    assert ours <= ids("missing:", "leave")
+    assert not ours & (ids("file:", "leave") | ids("missing:", "exclude"))
 
 
 def test_the_program_is_one_page() -> None:

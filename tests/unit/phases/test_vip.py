@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mlops_infra.core import ABSENT, Facts, Shell, Unknown, Unreadable
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.lb import lb_phase
-from mlops_infra.phases.vip import keepalived_config
+from mlops_infra.phases.vip import VipGone, keepalived_config
 
 PAIR = {
     "lb": [{"name": "lb-1", "address": "10.0.0.2"}, {"name": "lb-2", "address": "10.0.0.3", "interface": "bond0"}],
@@ -17,9 +18,48 @@ PAIR = {
 VIP = {"vip": {"address": "10.0.0.1", "interface": "eth0"}}
 
 
-def test_without_a_vip_there_is_no_keepalived(cluster: Cluster, context: PhaseContext) -> None:
+def test_without_a_vip_keepalived_is_neither_installed_nor_spoken_of(cluster: Cluster, context: PhaseContext) -> None:
     (step,) = lb_phase(cluster, context).steps
     assert not [r.id for r in step.resources if "keepalived" in r.id]
+    (gone,) = [r for r in step.resources if isinstance(r, VipGone)]
+    for answer in (ABSENT, "# a file of somebody else's\n", Unreadable("too large"), Unknown("not answered")):
+        assert gone.diff(Facts(dict.fromkeys(gone.probes(), answer))) is None
+    assert gone.diff(Facts()) is None
+
+
+def test_a_vip_that_was_taken_out_of_the_file_is_held_by_nobody_any_more(
+    make: Callable[..., Cluster], context: PhaseContext
+) -> None:
+    before, after = make(hosts=PAIR, lb=VIP), make(hosts=PAIR)
+    for host, step in zip(after.hosts.lb, lb_phase(after, context).steps, strict=True):
+        (gone,) = [r for r in step.resources if isinstance(r, VipGone)]
+        change = gone.diff(Facts(dict.fromkeys(gone.probes(), keepalived_config(before, host))))
+        assert change is not None
+        assert change.disruptive
+        (action,) = change.actions
+        assert isinstance(action, Shell)
+        words = ["disable keepalived", "stop keepalived", "rm -f /etc/keepalived/keepalived.conf"]
+        assert sorted(words, key=action.script.index) == words
+    for step in lb_phase(before, context).steps:
+        assert not [r for r in step.resources if isinstance(r, VipGone)]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_configuration_stays_where_keepalived_does_not_stop(tmp_path: Path, *, stops: bool) -> None:
+    """What it says is the only sign that there is something to stop."""
+    config = tmp_path / "keepalived.conf"
+    config.write_text("# Written by mlops-infra.\n")
+    (probe,) = VipGone().probes()
+    change = VipGone().diff(Facts({probe: config.read_text()}))
+    assert change is not None
+    (action,) = change.actions
+    assert isinstance(action, Shell)
+    systemctl = (
+        f'systemctl() {{ case "$1" in show) echo LoadState=loaded ;; stop) return {0 if stops else 1} ;; esac; }}\n'
+    )
+    script = systemctl + action.script.replace("/etc/keepalived/keepalived.conf", str(config))
+    done = subprocess.run(["sh", "-c", script], check=False)
+    assert (done.returncode == 0, config.exists()) == (stops, not stops)
 
 
 def test_the_pair_knows_each_other_and_each_its_own_interface(make: Callable[..., Cluster]) -> None:
