@@ -27,7 +27,7 @@ class Ahead:
     def expect(self, targets: Iterable[Target], connect: Open) -> None:
         """Begin to connect, one thread each. They are daemons: an unreachable host does not keep the program."""
         with self._lock:
-            new = [target for target in targets if target not in self._coming][:MOST]
+            new = [target for target in dict.fromkeys(targets) if target not in self._coming][:MOST]
             self._coming |= {target: Future() for target in new}
             work = [(target, self._coming[target]) for target in new]
         for target, future in work:
