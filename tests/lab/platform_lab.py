@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from instances import free_instance
+
 __all__ = ["HOSTS", "INSTANCE", "PlatformLab", "verbose_sshd", "wait_for"]
 
 HOSTS = ("lb-1", "master-1", "master-2", "master-3", "worker-1", "worker-2", "worker-3")
 
-INSTANCE = os.environ.get("MLOPS_INFRA_TEST_INSTANCE", "p")
+INSTANCE = os.environ.get("MLOPS_INFRA_TEST_INSTANCE") or free_instance("p")
 """Beside whatever other lab is up on this machine."""
 MAIN = "from mlops_infra.cli.main import main; main()"
 

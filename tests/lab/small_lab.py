@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-INSTANCE = "t"
+from instances import free_instance
+
+INSTANCE = free_instance("t")
 
 
 @dataclass(frozen=True)
