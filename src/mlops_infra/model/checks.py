@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from mlops_infra.model.checks_addons import check_addons, receiver_secrets
+from mlops_infra.model.checks_addons import check_addons
 from mlops_infra.model.checks_address import check_addresses
 from mlops_infra.model.checks_version import check_versions
+from mlops_infra.model.clear_text import check_secrets
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.finding import Finding
 from mlops_infra.model.tree import Keys, spell
 
-__all__ = ["SECRETS", "check"]
+__all__ = ["check"]
 
 
 def check(cluster: Cluster, document: Mapping[str, Any], *, today: date) -> Iterator[Finding]:
@@ -144,28 +145,3 @@ def check_backup(cluster: Cluster) -> Iterator[Finding]:
     if cluster.backup.schedule.enabled and not cluster.backup.copies:
         message = "scheduled bundles lie on the masters only, and are lost with them"
         yield Finding(("backup", "schedule", "enabled"), message, "name a place in `backup.copies`", warning=True)
-
-
-SECRETS: tuple[Keys, ...] = (("lb", "stats", "password"), ("ssh", "sudo_password"))
-"""Where a secret may stand in clear text."""
-
-
-def check_secrets(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """A secret in clear text is allowed, and worth a word."""
-    for keys in (*SECRETS, *receiver_secrets(document)):
-        value: Any = document
-        for key in keys:
-            value = _below(value, key)
-        where = keys if isinstance(value, str) else (*keys, "value")
-        if isinstance(value, str) or (isinstance(value, Mapping) and value.get("value") is not None):
-            message = f"`{'.'.join(str(k) for k in keys)}` stands in the file in clear text"
-            ours = keys[:2] in {("lb", "stats"), ("monitoring", "grafana")}
-            hint = "use {file: PATH} or {env: NAME}" + (", or {generate: true}" if ours else "")
-            # The text itself is not repeated, and the line is not shown.
-            yield Finding(where, message, hint, warning=True, at_key=True, secret=True)
-
-
-def _below(value: Any, key: str | int) -> Any:
-    if isinstance(key, int):
-        return value[key] if isinstance(value, list) and key < len(value) else None
-    return value.get(key) if isinstance(value, Mapping) else None

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.finding import Finding
 from mlops_infra.model.tree import Keys
 
-__all__ = ["check_addons", "receiver_secrets"]
-
-_SECRET_KEYS: tuple[Keys, ...] = (("email", "password"), ("slack", "url"), ("pagerduty", "routing_key"))
-"""Of a receiver. A webhook's URL mostly holds no key, and may stand in the file."""
+__all__ = ["check_addons"]
 
 
 def check_addons(cluster: Cluster) -> Iterator[Finding]:
@@ -23,15 +19,6 @@ def check_addons(cluster: Cluster) -> Iterator[Finding]:
         yield from _check_monitoring(cluster)
         yield from _check_ports(cluster)
         yield from _check_receivers(cluster)
-
-
-def receiver_secrets(document: Mapping[str, Any]) -> Iterator[Keys]:
-    """Where a receiver's secret may stand in clear text."""
-    monitoring = document.get("monitoring")
-    receivers = monitoring.get("receivers") if isinstance(monitoring, Mapping) else None
-    yield ("monitoring", "grafana", "password")
-    for index in range(len(receivers) if isinstance(receivers, list) else 0):
-        yield from (("monitoring", "receivers", index, *keys) for keys in _SECRET_KEYS)
 
 
 def _check_metrics(cluster: Cluster) -> Iterator[Finding]:

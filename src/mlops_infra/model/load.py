@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlops_infra.model.checks import SECRETS, check
+from mlops_infra.model.checks import check
+from mlops_infra.model.clear_text import secret_places
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.explain import explain
 from mlops_infra.model.finding import Finding
@@ -96,14 +97,15 @@ def _document(tree: Tree) -> Tree:
 
 def _without_secrets(problem: Problem, tree: Tree) -> Problem:
     """Secrets in clear text blotted out, also where another mistake of the same line is shown."""
-    places = [tree.places[k] for way in SECRETS for k in (way, (*way, "value")) if k in tree.places]
+    ways = tuple(secret_places(tree.data))
+    places = [tree.places[k] for way in ways for k in (way, (*way, "value")) if k in tree.places]
     for place in places:
         raw = place.raw
         if raw and place.value.file == problem.mark.file and place.value.line == problem.mark.line:
             # As long as the secret, so that the caret stays below its place.
             text = problem.mark.text.replace(raw, "*" * len(raw))
             problem = replace(problem, mark=replace(problem.mark, text=text))
-        if problem.path in (spell(way) for way in SECRETS) or problem.path.endswith(".value"):
+        if problem.path in (spell(way) for way in ways) or problem.path.endswith(".value"):
             offending = "" if raw and raw in problem.offending else problem.offending
             message, hint = (t.replace(raw, MASK) if raw else t for t in (problem.message, problem.hint))
             problem = replace(problem, message=message, hint=hint, offending=offending)

@@ -286,6 +286,22 @@ def test_no_mistake_shows_a_secret_that_stands_in_its_line(lb: str) -> None:
     assert "8675309" not in shown
 
 
+@pytest.mark.parametrize("written", ["geheim-123", "{value: geheim-123}", "{valu: 1, value: geheim-123}", "8675309"])
+def test_the_key_of_a_store_is_warned_about_and_no_mistake_beside_it_shows_it(written: str) -> None:
+    head = "name: d\nssh: {user: a}\nhosts: {masters: [{name: m, address: 10.0.0.1}]}\n"
+    store = "backup: {copies: [{name: off, s3: {bucket: b, access_key: a, secret_key: %s%s}}]}\n"
+    found = errors(head + store % (written, ", regon: x"))
+    assert found
+    if written in ("geheim-123", "{value: geheim-123}"):
+        loaded = load_text(head + store % (written, ""), Path("cluster.yaml"))
+        warned = [w for w in loaded.warnings if "clear text" in w.message]
+        assert [w.path for w in warned] in ([f"backup.copies[0].s3.secret_key{end}"] for end in ("", ".value"))
+        found = [*found, *warned]
+    shown = "".join(f"{p!r} {p} {p.excerpt()}" for p in found)
+    assert "geheim" not in shown
+    assert "8675309" not in shown
+
+
 SMALL = st.integers(0, 63)
 
 
