@@ -218,8 +218,8 @@ KILL_ETCD = (
     "ctr -n k8s.io tasks kill -s KILL $id 2>/dev/null || :; done"
 )
 STEPS = (
-    "restore-stopped", "restore-data", "restore-etcd", "restore-api", "restore-absent", "restore-kubelet",
-    "restore-finished",
+    "restore-stopped", "restore-data", "restore-etcd", "restore-api", "restore-absent", "restore-volumes",
+    "restore-kubelet", "restore-finished",
 )  # fmt: skip
 
 
@@ -325,7 +325,7 @@ def test_bare_hosts_and_an_empty_workstation_become_the_platform_again(
     desk.state.mkdir(parents=True)
     shutil.copy(platform.state / "id_ed25519", desk.state)
     words = (str(kept.bundle), "--key", str(kept.key))
-    for operation in ("restore-identity", "kubeadm-join"):
+    for operation in ("restore-identity", "restore-volumes", "kubeadm-join"):
         desk.killed("backup", "restore", *words, when=begun(operation), timeout=1200)
     answer = restore(desk, *words)
     told("bare hosts, from the last kill on", answer)
