@@ -41,7 +41,7 @@ def wrong():
     return f"no {', '.join(missing)} in /metrics" if missing else ""
 
 
-# Pods of the version before answer until the last way to them is forgotten: a few seconds after they were told to end.
+# Ways to pods that are gone are forgotten a moment after them.
 end = time.monotonic() + float(os.environ.get("PATIENCE", "20"))
 while complaint := wrong():
     if time.monotonic() > end:

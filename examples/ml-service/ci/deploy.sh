@@ -6,7 +6,7 @@ file=${1:-$here/build/ml-service.yaml}
 before=$(k get deployment ml-service -o 'jsonpath={.metadata.annotations.deployment\.kubernetes\.io/revision}' 2>/dev/null || :)
 say "deploying to ${NAMESPACE:-default} (revision before: ${before:-none})"
 k apply -f "$file"
-if k rollout status deployment/ml-service --timeout="${TIMEOUT:-180s}" && "$here/ci/check.sh"; then
+if rolled_out && "$here/ci/check.sh"; then
   say "deployed: revision $(k get deployment ml-service -o 'jsonpath={.metadata.annotations.deployment\.kubernetes\.io/revision}')"
   # ConfigMaps of versions that no ReplicaSet names any more.
   kept=$(k get replicasets -l app=ml-service -o 'jsonpath={..configMap.name}')

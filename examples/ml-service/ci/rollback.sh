@@ -3,5 +3,5 @@
 . "$(dirname -- "$0")/lib.sh"
 say "rolling back to ${1:-the revision before}"
 k rollout undo deployment/ml-service ${1:+--to-revision="$1"}
-k rollout status deployment/ml-service --timeout="${TIMEOUT:-180s}"
+rolled_out
 "$here/ci/check.sh"
