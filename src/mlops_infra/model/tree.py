@@ -7,6 +7,8 @@ YAML 1.2 holds: `off`, `yes` and `no` are text, only `true` and `false` are bool
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,10 @@ def spell(keys: Keys) -> str:
     return text
 
 
+_UNALIKE = re.compile("[\t\x85\u2028\u2029\ufeff]")
+"""What the two parsers count, or allow, differently."""
+
+
 def read_tree(path: Path) -> Tree:
     """Reads the file. Raises ConfigError where it is missing, ConfigProblems where it is unreadable or not YAML."""
     try:
@@ -79,9 +85,8 @@ def read_tree(path: Path) -> Tree:
 def parse_tree(text: str, path: Path) -> Tree:
     """Like `read_tree`, for text that is at hand."""
     lines = text.split("\n")
-    yaml = YAML(typ="safe", pure=True)
     try:
-        node = yaml.compose(text)
+        node = _compose(text)
     except (YAMLError, ValueError) as error:
         raise ConfigProblems([_syntax_problem(error, path, lines)], path=path) from error
     builder = _Builder(Tree(path), lines)
@@ -94,6 +99,14 @@ def parse_tree(text: str, path: Path) -> Tree:
         mark = builder.mark(node)
         builder.tree.places[()] = Place(mark, mark)
     return builder.tree
+
+
+def _compose(text: str) -> Any:
+    """By libyaml, in an eighth of the time; ruamel's own parser says better what is wrong, and has the last word."""
+    if not _UNALIKE.search(text):
+        with suppress(YAMLError, ValueError):
+            return YAML(typ="safe").compose(text)
+    return YAML(typ="safe", pure=True).compose(text)
 
 
 def _unreadable(error: OSError, path: Path) -> ConfigError:
