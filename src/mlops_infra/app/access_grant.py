@@ -20,8 +20,8 @@ from mlops_infra.app.reach import targets
 from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError, UnreachableError
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import MASTER_PORT
 from mlops_infra.phases.access import OPERATOR, VIEWER
-from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.render import render, to_yaml
 from mlops_infra.resources import ENFORCE
 from mlops_infra.transport import Transport

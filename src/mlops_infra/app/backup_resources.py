@@ -23,10 +23,9 @@ from mlops_infra.app.context import SiteContext
 from mlops_infra.app.reach import targets
 from mlops_infra.core import https_url
 from mlops_infra.errors import InfraError, UnreachableError, UsageError
-from mlops_infra.model.hosts import Host
+from mlops_infra.model.hosts import MASTER_PORT, Host
 from mlops_infra.operations.etcd_snapshot import LOOK_COMMAND
 from mlops_infra.operations.packed import tar_of
-from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.render import render
 from mlops_infra.transport import Session, Transport
 from mlops_infra.transport.errors import explain

@@ -38,11 +38,11 @@ from mlops_infra.engine.result import RunResult
 from mlops_infra.engine.run import Engine, Settings
 from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import MASTER_PORT
 from mlops_infra.model.storage import LOCAL_PATH
 from mlops_infra.operations.etcd_snapshot import MASTER_PATHS
 from mlops_infra.operations.restore import STATE, Master, Restore, emptied_command, rejoined
 from mlops_infra.phases.kubeadm_config import init_yaml
-from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.phases.workers import workers_phase
 from mlops_infra.transport import Session, Transport
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from mlops_infra.core import Facts, ReadText, Sha256, https_url
 from mlops_infra.errors import InfraError
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.kubeadm_config import endpoint_port
 
 __all__ = ["ADMIN_CONF", "CLUSTER_CA", "ca_digest", "is_current", "point_at", "server_url", "store"]
 
@@ -28,7 +27,7 @@ _CA = re.compile(r"^\s*certificate-authority-data:\s*(\S+)\s*$", re.MULTILINE)
 def server_url(cluster: Cluster) -> str:
     """The API as a workstation reaches it: the load balancer's address, which is in the certificate; the endpoint's
     name need not resolve there."""
-    return https_url(cluster.endpoint_address, endpoint_port(cluster))
+    return https_url(cluster.endpoint_address, cluster.endpoint_port)
 
 
 def point_at(text: str, server: str) -> str:

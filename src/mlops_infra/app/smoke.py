@@ -39,9 +39,7 @@ from mlops_infra.app.smoke_checks import (
 from mlops_infra.app.smoke_probe import ask, can_reach, fetch
 from mlops_infra.core import https_url
 from mlops_infra.errors import ExitCode, InfraError, UnreachableError
-from mlops_infra.model.hosts import Host
-from mlops_infra.phases.kubeadm_config import endpoint_port
-from mlops_infra.phases.lb import MASTER_PORT
+from mlops_infra.model.hosts import MASTER_PORT, Host
 from mlops_infra.render import render
 from mlops_infra.transport import Session, Transport
 from mlops_infra.transport.errors import explain
@@ -181,7 +179,7 @@ def _full(site: _Site, deployed: Deployed, master: str, tell: Callable[[str], No
 
 def _from_this_machine(site: _Site) -> bool:
     cluster = site.context.cluster
-    return cluster.ssh.bastion is None and can_reach(cluster.endpoint_address, endpoint_port(cluster))
+    return cluster.ssh.bastion is None and can_reach(cluster.endpoint_address, cluster.endpoint_port)
 
 
 def _warm(site: _Site, name: str) -> None:

@@ -23,7 +23,6 @@ from mlops_infra.doctor.probes import parse_backends
 from mlops_infra.engine.observation import Observation
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.site import Site
-from mlops_infra.phases.kubeadm_config import endpoint_port
 from mlops_infra.phases.lb import BACKENDS
 from mlops_infra.phases.ready import NODES
 
@@ -108,7 +107,7 @@ def status_of(cluster: Cluster, seen: Observation, site: Site, notes: tuple[str,
     versions = cluster.versions
     return Status(
         cluster=cluster.name,
-        endpoint=f"{cluster.endpoint_name}:{endpoint_port(cluster)}",
+        endpoint=f"{cluster.endpoint_name}:{cluster.endpoint_port}",
         endpoint_address=cluster.endpoint_address,
         versions={
             "kubernetes": versions.kubernetes,

@@ -13,8 +13,7 @@ from shlex import quote
 from mlops_infra.core import https_url
 from mlops_infra.doctor import scripts
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
-from mlops_infra.phases.lb import MASTER_PORT
+from mlops_infra.model.hosts import MASTER_PORT, Host
 
 __all__ = ["api_script", "host_script", "sections"]
 

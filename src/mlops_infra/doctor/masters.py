@@ -16,9 +16,7 @@ from mlops_infra.doctor.probes import CERTIFICATES, CONTAINERS, LEASES, SYSTEM, 
 from mlops_infra.doctor.view import View
 from mlops_infra.doctor.x509 import names_of
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
-from mlops_infra.phases.kubeadm_config import endpoint_port
-from mlops_infra.phases.lb import MASTER_PORT
+from mlops_infra.model.hosts import MASTER_PORT, Host
 from mlops_infra.phases.releases import minor_of
 
 __all__ = ["FLAGS", "LEADERS", "MASTERS_ADVICE", "SANS"]
@@ -78,7 +76,7 @@ def _sans(view: View, host: str) -> Verdict:
             host,
             f"cd /etc/kubernetes/pki && rm apiserver.crt apiserver.key && kubeadm init phase certs apiserver "
             f"--kubernetes-version v{cluster.versions.kubernetes} --apiserver-advertise-address {address} "
-            f"--control-plane-endpoint {cluster.endpoint_name}:{endpoint_port(cluster)} "
+            f"--control-plane-endpoint {cluster.endpoint_name}:{cluster.endpoint_port} "
             f"--service-cidr {cluster.network.service_cidr} --service-dns-domain {cluster.network.dns_domain} "
             f"--apiserver-cert-extra-sans {sans} && pkill -f ^kube-apiserver",
         ),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.phases.kubeadm_config import endpoint_port
 
 __all__ = ["Answered", "Target", "ask", "ask_all", "targets"]
 
@@ -44,7 +43,7 @@ def targets(cluster: Cluster) -> tuple[Target, ...]:
         return ()
     address = cluster.endpoint_address
     host = next((h.name for h in cluster.all_hosts if h.node_address == address), "")
-    return (Target("api", host, address, endpoint_port(cluster)),)
+    return (Target("api", host, address, cluster.endpoint_port),)
 
 
 def ask_all(asked: Iterable[Target]) -> tuple[Answered, ...]:

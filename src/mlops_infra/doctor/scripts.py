@@ -5,10 +5,8 @@ from __future__ import annotations
 from mlops_infra.core import bracketed
 from mlops_infra.doctor.going import PROGRAM, from_masters, from_nodes
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
+from mlops_infra.model.hosts import MASTER_PORT, Host
 from mlops_infra.phases.host_exporters import TEXTFILES
-from mlops_infra.phases.kubeadm_config import endpoint_port
-from mlops_infra.phases.lb import MASTER_PORT
 
 __all__ = ["CONTAINERS", "balancer", "certificates", "control_plane", "kubelet", "machine"]
 
@@ -98,7 +96,7 @@ def kubelet(cluster: Cluster) -> str:
     Ways may be silent for seconds, so one program goes all of them at once while the rest is asked; the rest goes to
     the pipe behind it and what it found comes last.
     """
-    endpoint = f"{bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}"
+    endpoint = f"{bracketed(cluster.endpoint_name)}:{cluster.endpoint_port}"
     return (
         _TAB
         + _ASK

@@ -6,7 +6,7 @@ from mlops_infra.model.access import Access
 from mlops_infra.model.backup import Backup
 from mlops_infra.model.base import Cidr, ClusterName, HostOrAddress, Noun
 from mlops_infra.model.host_settings import Containerd, HostSettings, Kubeadm, Kubelet
-from mlops_infra.model.hosts import Host, Hosts, Role
+from mlops_infra.model.hosts import MASTER_PORT, Host, Hosts, Role
 from mlops_infra.model.ingress import IngressController
 from mlops_infra.model.lb import LoadBalancer
 from mlops_infra.model.metallb import MetalLB
@@ -74,6 +74,11 @@ class Cluster(Noun):
         if self.hosts.lb:
             return self.hosts.lb[0].node_address
         return self.hosts.masters[0].node_address
+
+    @property
+    def endpoint_port(self) -> int:
+        """The API's port at the endpoint: the load balancer's, where there is one."""
+        return self.lb.api_port if self.hosts.lb or self.lb.external or self.lb.vip else MASTER_PORT
 
     @property
     def nodes(self) -> tuple[Host, ...]:

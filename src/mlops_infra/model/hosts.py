@@ -9,8 +9,10 @@ from pydantic import Field
 from mlops_infra.model.base import Address, HostOrAddress, Interface, LabelValue, NodeName, Noun, QualifiedName
 from mlops_infra.model.ssh import SshOverride
 
-__all__ = ["Host", "Hosts", "Role", "Taint"]
+__all__ = ["MASTER_PORT", "Host", "Hosts", "Role", "Taint"]
 
+MASTER_PORT = 6443
+"""The port of the API servers themselves; `lb.api_port` is the load balancer's."""
 Role = Literal["lb", "master", "worker"]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from mlops_infra.core import FailurePolicy, Phase, Resource, Step, StepId
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
+from mlops_infra.model.hosts import MASTER_PORT, Host
 from mlops_infra.operations.kubeadm import Joiner, kubeadm_init, kubeadm_join
 from mlops_infra.phases.approver import approver_resources
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.host_exporters import master_exporter
-from mlops_infra.phases.kubeadm_config import endpoint_port, init_yaml, join_document, node_taints
-from mlops_infra.phases.lb import MASTER_PORT
+from mlops_infra.phases.kubeadm_config import init_yaml, join_document, node_taints
 from mlops_infra.resources import Directory
 
 __all__ = ["control_plane_phase", "masters_phase", "seed_of"]
@@ -52,7 +51,7 @@ def _seed_step(cluster: Cluster, host: Host) -> Step:
         host.node_address,
         init_yaml(cluster, host),
         endpoint=cluster.endpoint_address,
-        endpoint_port=endpoint_port(cluster),
+        endpoint_port=cluster.endpoint_port,
         port=MASTER_PORT,
     )
     return Step(

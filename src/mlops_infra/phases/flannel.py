@@ -1,4 +1,5 @@
-"""Flannel's own manifest, patched where this platform differs: pod network, and the interface of the node's address."""
+"""Flannel's own manifest, patched where this platform differs: pod network, interface of the node's address, and where
+it finds the API."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def patched(manifest: bytes, cluster: Cluster) -> tuple[dict[str, Any], ...]:
     """The manifest's objects with our pod network and interface.
 
     Flannel takes an address for an interface too, so each node's own address, which the kubelet was given as its node
-    address, picks the interface on hosts with several. Raises InfraError when the manifest is not what it was.
+    address, picks the interface on hosts with several. It asks the API at the endpoint, as kubelets do: the Service's
+    address leads there only once kube-proxy has made its rules, and a flanneld that is started before that waits half a
+    minute for it, ends, and the node is not Ready. Raises InfraError when the manifest is not what it was.
     """
     documents = copy.deepcopy(parse_documents(manifest.decode()))
     try:
@@ -35,6 +38,10 @@ def patched(manifest: bytes, cluster: Cluster) -> tuple[dict[str, Any], ...]:
         pod = _daemonset(documents)["spec"]["template"]["spec"]
         flanneld = next(c for c in pod["containers"] if c["name"] == "kube-flannel")
         flanneld["args"].append(f"--iface={cluster.network.interface or '$(NODE_IP)'}")
+        flanneld["env"] += [
+            {"name": "KUBERNETES_SERVICE_HOST", "value": cluster.endpoint_name},
+            {"name": "KUBERNETES_SERVICE_PORT", "value": str(cluster.endpoint_port)},
+        ]
         if not cluster.network.interface:
             flanneld["env"].append({"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}})
     except (StopIteration, KeyError, ValueError) as error:

@@ -7,8 +7,7 @@ from typing import Any
 
 from mlops_infra.core import bracketed
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host
-from mlops_infra.phases.lb import MASTER_PORT
+from mlops_infra.model.hosts import MASTER_PORT, Host
 from mlops_infra.phases.releases import creation_feature_gates
 from mlops_infra.phases.runtime import CRI_SOCKET, RESOLV_CONF
 from mlops_infra.phases.toml import deep_merged
@@ -16,7 +15,6 @@ from mlops_infra.render import render
 
 __all__ = [
     "cluster_configuration",
-    "endpoint_port",
     "init_yaml",
     "join_document",
     "kube_proxy_configuration",
@@ -26,11 +24,6 @@ __all__ = [
 
 _API = "kubeadm.k8s.io/v1beta4"
 _CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
-
-
-def endpoint_port(cluster: Cluster) -> int:
-    """The API's port at the endpoint: the load balancer's, where there is one."""
-    return cluster.lb.api_port if cluster.hosts.lb or cluster.lb.external or cluster.lb.vip else MASTER_PORT
 
 
 def init_yaml(cluster: Cluster, host: Host) -> str:
@@ -62,7 +55,7 @@ def cluster_configuration(cluster: Cluster) -> dict[str, Any]:
         "kind": "ClusterConfiguration",
         "clusterName": cluster.name,
         "kubernetesVersion": f"v{cluster.versions.kubernetes}",
-        "controlPlaneEndpoint": f"{bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}",
+        "controlPlaneEndpoint": f"{bracketed(cluster.endpoint_name)}:{cluster.endpoint_port}",
         "networking": {
             "podSubnet": network.pod_cidr,
             "serviceSubnet": network.service_cidr,
@@ -116,7 +109,7 @@ def join_document(cluster: Cluster, host: Host) -> dict[str, Any]:
         "kind": "JoinConfiguration",
         "discovery": {
             "bootstrapToken": {
-                "apiServerEndpoint": f"{bracketed(cluster.endpoint_name)}:{endpoint_port(cluster)}",
+                "apiServerEndpoint": f"{bracketed(cluster.endpoint_name)}:{cluster.endpoint_port}",
             }
         },
         "nodeRegistration": _registration(cluster, host),

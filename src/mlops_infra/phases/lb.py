@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlops_infra.core import Command, Phase, Resource, Step, StepId
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import MASTER_PORT
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.host_exporters import balancer_exporter
 from mlops_infra.phases.vip import vip_resources
@@ -13,8 +14,6 @@ from mlops_infra.resources import File, Packages, UnitState, daemon_reload, relo
 __all__ = ["BACKENDS", "haproxy_config", "lb_phase"]
 
 NAME = "lb"
-MASTER_PORT = 6443
-"""The port of the API servers themselves; `lb.api_port` is the load balancer's."""
 # Perl is an essential package of Debian and Ubuntu; socat and a password on a command line are not needed this way.
 BACKENDS = Command(
     "haproxy-stat",

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlops_infra.model.cluster import Cluster
-from mlops_infra.model.hosts import Host, Role
+from mlops_infra.model.hosts import MASTER_PORT, Host, Role
 from mlops_infra.phases.host_exporters import is_wanted
-from mlops_infra.phases.lb import MASTER_PORT
 
 __all__ = ["Guarded", "Peers", "datagrams_from", "guarded_on", "is_ipv4", "ours_on", "ways_from", "ways_of_nodes"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mlops_infra.model.cluster import Cluster
+from mlops_infra.model.hosts import MASTER_PORT
 from mlops_infra.phases.finding import Finding
-from mlops_infra.phases.lb import MASTER_PORT
 from mlops_infra.phases.preflight_said import Said
 
 __all__ = ["datagrams", "ways"]

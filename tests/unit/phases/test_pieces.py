@@ -113,11 +113,22 @@ def test_flannel_gets_our_network_and_the_interface_of_the_nodes_address(
     assert container["env"][-1]["valueFrom"] == {"fieldRef": {"fieldPath": "status.hostIP"}}
 
 
+def test_flannel_asks_the_endpoint_and_does_not_wait_for_kube_proxy(
+    make: Callable[..., Cluster], context: PhaseContext
+) -> None:
+    cluster = make()
+    documents = {d["kind"]: d for d in patched(context.manifest("flannel"), cluster)}
+    (container,) = documents["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+    env = {one["name"]: one.get("value") for one in container["env"]}
+    assert env["KUBERNETES_SERVICE_HOST"] == cluster.endpoint_name
+    assert env["KUBERNETES_SERVICE_PORT"] == "6443"
+
+
 def test_an_interface_that_the_file_names_is_taken_by_name(make: Callable[..., Cluster], context: PhaseContext) -> None:
     documents = {d["kind"]: d for d in patched(context.manifest("flannel"), make(network={"interface": "bond0"}))}
     (container,) = documents["DaemonSet"]["spec"]["template"]["spec"]["containers"]
     assert container["args"][-1] == "--iface=bond0"
-    assert len(container["env"]) == 1
+    assert "NODE_IP" not in {one["name"] for one in container["env"]}
 
 
 def test_flannels_images_are_known_before_it_runs(context: PhaseContext) -> None:
