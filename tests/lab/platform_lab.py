@@ -91,6 +91,12 @@ class PlatformLab:
     def up(self, rc: int = 0) -> dict[str, Any]:
         return self.json("up", "--yes", rc=rc, timeout=900)
 
+    def watch(self, on: bool) -> None:
+        """Monitoring is switched on or off in the file; `up` has to follow."""
+        text = self.config.read_text()
+        words = {True: "monitoring:\n  enabled: true", False: "monitoring:\n  enabled: false"}
+        self.config.write_text(text.replace(words[not on], words[on]))
+
     def on(self, host: str, script: str, *, check: bool = True) -> str:
         """A script as root on a host, by the lab's own way in."""
         child = subprocess.run(

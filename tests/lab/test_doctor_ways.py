@@ -97,7 +97,6 @@ def test_the_bundle_has_every_host_and_no_secret(healthy: PlatformLab, tmp_path:
         "the administrator's key": healthy.on(
             "master-1", "sed -n 's/.*client-key-data: //p' /etc/kubernetes/admin.conf | cut -c1-60"
         ),
-        "Grafana's password": healthy("--lab", "monitoring", "password").split()[-1],
         "what was planted": PLANTED,
     }
     file = tmp_path / "bundle.tar.gz"

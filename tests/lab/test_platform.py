@@ -158,10 +158,7 @@ class TestWhatIsWatched:
         wait_for(lambda: lab.on("master-1", top, check=False).count("\n") == 6, 60, 3)
 
     def test_switched_off_it_goes(self, lab: PlatformLab) -> None:
-        on = lab.config.read_text()
-        off = on.replace("monitoring:\n  enabled: true", "monitoring:\n  enabled: false")
-        assert off != on
-        lab.config.write_text(off)
+        lab.watch(False)
         lab.up()
         assert "monitoring" not in lab.kubectl("get namespaces -o name")
         assert lab.json("plan")["empty"] is True

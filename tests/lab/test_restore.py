@@ -101,6 +101,12 @@ class Kept:
 
 
 @pytest.fixture(scope="module")
+def platform(shipped: PlatformLab) -> PlatformLab:
+    """Prometheus' volume is one of those that a restore has to think of."""
+    return shipped
+
+
+@pytest.fixture(scope="module")
 def kept(platform: PlatformLab, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     platform.on("master-1", FILL)
     wait_for(lambda: address(platform, "shop", "front") != "", 60)

@@ -43,16 +43,16 @@ def test_a_healthy_platform_passes_all_of_it(platform: PlatformLab) -> None:
     wait_for(lambda: left(platform) == "", 60, 2)
 
 
-def test_the_full_half_skips_nothing_and_passes_on_the_platform_that_ships(platform: PlatformLab) -> None:
+def test_the_full_half_skips_nothing_and_passes_on_the_platform_that_ships(shipped: PlatformLab) -> None:
     """cluster.yaml has storage, metrics and monitoring on. Only what Prometheus has not asked yet is waited for."""
     end = time.monotonic() + 180
-    answer = smoke(platform, "--full", rc=None)
+    answer = smoke(shipped, "--full", rc=None)
     while wrong := [c for c in answer["checks"] if c["result"] != "ok"]:
         assert {c["id"] for c in wrong} <= LATE and time.monotonic() < end, wrong
         time.sleep(5)
-        answer = smoke(platform, "--full", rc=None)
+        answer = smoke(shipped, "--full", rc=None)
     assert results(answer).keys() >= {"ml-start", "ml-ingress", "ml-lb", "ml-metrics", "volume"} | LATE, answer
-    wait_for(lambda: left(platform) == "", 60, 2)
+    wait_for(lambda: left(shipped) == "", 60, 2)
 
 
 @pytest.mark.long
