@@ -77,6 +77,10 @@ class Deployed:
     problem: str = ""
 
 
+_INGRESS = "Ingress Refused"
+"""Of `smoke/deploy.sh`: not an event of the API's, but what it said."""
+
+
 def parse_deployed(text: str) -> Deployed:
     """The answer of `smoke/deploy.sh`."""
     pods: dict[str, str] = {}
@@ -177,7 +181,7 @@ def check_running(deployed: Deployed, wanted: Sequence[str], seconds: float) -> 
     title = f"a pod starts on {'each of ' if len(wanted) > 1 else ''}{len(wanted)} node{'s' if len(wanted) > 1 else ''}"
     if not missing:
         return Check("pods-start", title, Result.OK, "the API", seconds=seconds)
-    events = "\n".join(dict.fromkeys(e for e in deployed.events if not e.startswith("smoke-lb")))
+    events = "\n".join(dict.fromkeys(e for e in deployed.events if not e.startswith(("smoke-lb", _INGRESS))))
     text = " ".join(deployed.events)
     cause = "The kubelet or containerd there is not well, or the node is not Ready."
     if "pull" in text.lower():
@@ -318,14 +322,19 @@ def check_ingress(deployed: Deployed, probes: Sequence[Probe], entrance: str) ->
         else:
             wrong = {p.id: p.text or "no answer" for p in asked if not p.ok}
             text = " ".join(wrong.values())
+            where = {entrance: next(iter(wrong.values()))} if wrong else {}
+            refused = [e for e in deployed.events if e.startswith(_INGRESS)]
             cause = "HAProxy does not listen there, or has no worker that is up."
             if "503" in text:
                 cause = "HAProxy or the controller has nobody to ask: look at which of its servers are up."
             elif "404" in text:
                 cause = "The controller does not know the Ingress: another class, or its webhook refused it."
+            if where and refused:
+                where["the API"] = refused[0]
+                cause = "The API did not take the Ingress: the controller's admission webhook does not answer."
             checks.append(
                 _verdict(
-                    id, title, asked, {entrance: next(iter(wrong.values()))} if wrong else {}, cause,
+                    id, title, asked, where, cause,
                     "mlops-infra lb status; kubectl -n ingress-nginx get pods,svc -o wide",
                 )
             )  # fmt: skip

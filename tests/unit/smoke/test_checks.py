@@ -159,3 +159,13 @@ def test_the_ingress_both_ways_and_its_three_reasons_to_be_skipped() -> None:
     assert "no ingress controller" in no_class[0].details
     assert "no load balancer" in check_ingress(FULL, good, "")[0].details
     assert "nobody could be asked" in check_ingress(FULL, [], "10.0.0.20")[0].details
+
+
+def test_an_ingress_that_the_api_did_not_take_is_told_where_it_is_missing_and_nowhere_else() -> None:
+    said = "= class nginx\n= pod smoke-1 w1 10.244.1.2 False\n= event Ingress Refused: failed calling webhook: timeout"
+    deployed = parse_deployed(said)
+    bad = [probe("ingress-http", ok=False, text="HTTP/1.0 404"), probe("ingress-https", ok=False, text="404")]
+    http, _ = check_ingress(deployed, bad, "10.0.0.20")
+    assert http.result is Result.FAILED
+    assert "failed calling webhook" in http.details
+    assert "webhook does not answer" in http.cause
