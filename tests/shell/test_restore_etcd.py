@@ -6,6 +6,7 @@ Containers are stood in for by the programs themselves, which the lab has built.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_three_members_come_up_from_one_snapshot_with_all_that_was_in_it(box: Sa
     assert compare(packed, 21, None).created == ("configmaps/ns/later",)
     box.exchange("cat >/usr/local/bin/ctr && chmod 755 /usr/local/bin/ctr", CTR.encode())
     digest = hashlib.sha256(box.exchange(f"cat {work}/snapshot.db").stdout).hexdigest()
-    restore = Restore(TOKEN, MASTERS, "3.5.15", digest)
+    restore = Restore(TOKEN, MASTERS, "3.5.15", digest, 21)
     for nth, master in enumerate(MASTERS, start=1):
         result = box.send(box.batch(script=restore.data(master).script({})))
         assert result.operation_rc == 0, result.operation_output
@@ -102,6 +103,8 @@ def test_three_members_come_up_from_one_snapshot_with_all_that_was_in_it(box: Sa
     members = ask(box, "member list").splitlines()
     assert len([m for m in members if ", started, " in m and m.endswith(", false")]) == 3
     assert ask(box, "get --prefix --print-value-only /registry/", 3).split() == sorted(map(str, range(20)))
+    told = json.loads(ask(box, "get /x -w json"))
+    assert told["header"]["revision"] == 189_486_245_000, "a thousand a second since 2020, whatever the snapshot's was"
     assert (
         "compacted" in box.exchange(f"{ETCDCTL} --endpoints http://127.0.0.2:2379 get --rev 10 /x 2>&1").stdout.decode()
     )

@@ -18,7 +18,7 @@ TOKEN = "20260102T030405Z-abcdef"
 MASTERS = tuple(
     Master(f"m{i}", f"10.0.0.{i}", f"https://10.0.0.{i}:6443", "kind: InitConfiguration\n", None) for i in (1, 2, 3)
 )
-RESTORE = Restore(TOKEN, MASTERS, "3.5.15", hashlib.sha256(SNAPSHOT).hexdigest())
+RESTORE = Restore(TOKEN, MASTERS, "3.5.15", hashlib.sha256(SNAPSHOT).hexdigest(), 5_000)
 M1 = MASTERS[0]
 WORK = f"{STATE}/{TOKEN}"
 
@@ -98,7 +98,7 @@ def test_the_old_data_is_kept_and_the_new_takes_its_place(host: Sandbox) -> None
     assert " etcdctl snapshot restore /in/snapshot.db --name m1 " in asked
     assert "m1=https://10.0.0.1:2380,m2=https://10.0.0.2:2380,m3=https://10.0.0.3:2380" in asked
     assert f"--initial-cluster-token {TOKEN}" in asked
-    assert asked.endswith("--bump-revision 189486245000 --mark-compacted")
+    assert asked.endswith("--bump-revision 189486240000 --mark-compacted")
     run(host, RESTORE.etcd(M1))
     assert host.run("ls /etc/kubernetes/manifests") == "etcd.yaml\n"
     run(host, RESTORE.api(M1))
@@ -155,7 +155,7 @@ def test_after_another_bundle_a_restore_that_was_cut_off_is_void_and_what_was_he
     run(host, RESTORE.data(M1))
     run(host, RESTORE.etcd(M1))
     host.run("echo half >/var/lib/etcd/member/wal/0")
-    other = Restore("20260103T030405Z-fedcba", MASTERS, "3.5.15", RESTORE.sha256)
+    other = Restore("20260103T030405Z-fedcba", MASTERS, "3.5.15", RESTORE.sha256, 5_000)
     host.run(f"mkdir {other.work} && cp {WORK}/snapshot.db {other.work} && echo b2 >{other.work}/bundle")
     run(host, other.stop(M1))
     assert host.run(f"ls {STATE}") == f"{other.token}\nmanifests\n"
@@ -173,7 +173,7 @@ def test_from_3_6_on_etcdutl_restores_and_another_minor_is_refused(host: Sandbox
     host.run("echo 3.6.1 >/tmp/release")
     assert "must be of one minor version" in refused(host, RESTORE.data(M1))
     assert host.run("cat /var/lib/etcd/member/wal/0") == "old\n"
-    newer = Restore(TOKEN, MASTERS, "3.6.0", RESTORE.sha256)
+    newer = Restore(TOKEN, MASTERS, "3.6.0", RESTORE.sha256, 5_000)
     run(host, newer.data(M1))
     assert " etcdutl snapshot restore " in host.run("tail -n 1 /tmp/ctr.log")
 

@@ -201,7 +201,8 @@ def restore_phases(context: SiteContext, plan: RestorePlan, identity: Mapping[st
         for host in cluster.hosts.masters
     )
     size_and_sum = plan.manifest.files[SNAPSHOT]
-    restore = Restore(plan.token, masters, str(plan.manifest.etcd["version"]), size_and_sum[1])
+    etcd = plan.manifest.etcd
+    restore = Restore(plan.token, masters, str(etcd["version"]), size_and_sum[1], int(etcd["revision"]))
 
     def phase(name: str, title: str, operations: Callable[[Master], tuple[Operation, ...]], before: str = "") -> Phase:
         needs = frozenset(StepId(before, m.name) for m in masters) if before else frozenset()

@@ -34,7 +34,8 @@ __all__ = ["STATE", "Master", "Restore", "emptied_command", "keys_script", "rejo
 STATE = "/var/lib/mlops-infra/restore"
 DATA = "/var/lib/etcd"
 LEAST_BUMP = 1_000_000_000
-"""What etcd's documentation advises: more than could have been written since the snapshot (etcd#16028)."""
+"""What etcd's documentation advises, more than could have been written since the snapshot (etcd#16028): where the clock
+is behind what the snapshot says."""
 _BUMP_EPOCH = 1_577_836_800
 _BUMP_RATE = 1000
 _CONFIG = "/run/mlops-infra/restore-init.yaml"
@@ -61,12 +62,13 @@ class Master:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """One restore. `version` is the release of the bundle's etcd, `sha256` the snapshot's."""
+    """One restore. `version` is the release of the bundle's etcd; `sha256` and `revision` are the snapshot's."""
 
     token: str
     masters: tuple[Master, ...]
     version: str
     sha256: str
+    revision: int
 
     @property
     def work(self) -> str:
@@ -74,13 +76,16 @@ class Restore:
 
     @property
     def bump(self) -> int:
-        """How far revisions jump: by the time of this restore, a thousand a second since 2020.
+        """How far revisions jump: to where the time of this restore is, a thousand a second since 2020.
 
-        Of two restores of one snapshot the later must come out higher: with the same jump, a client that has seen the
-        first cluster go on would ask the second one for a revision that is still to come, and wait for it unaware.
+        Of two restores the later must come out higher than all that was written after the earlier: a client that has
+        seen that would ask for a revision that is still to come, and wait for it unaware. So it is the end of the jump
+        that goes with time, not its length: a snapshot of a cluster that was restored before has a jump in it already,
+        and an older one, restored after it, would come out below (MetalLB's controller gave no more addresses).
         """
         begun = datetime.strptime(self.token[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return max(LEAST_BUMP, (int(begun.timestamp()) - _BUMP_EPOCH) * _BUMP_RATE)
+        jump = (int(begun.timestamp()) - _BUMP_EPOCH) * _BUMP_RATE - self.revision
+        return jump if jump > 0 else LEAST_BUMP
 
     def stop(self, master: Master) -> Operation:
         """API server, controllers, scheduler and etcd of this master end; an earlier restore that did not is void."""

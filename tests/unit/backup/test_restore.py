@@ -268,10 +268,21 @@ def test_a_mark_on_the_host_says_that_a_step_is_done(context: SiteContext, hosts
     assert stop.standing(Facts()).state is OperationState.UNKNOWN
 
 
-def test_of_two_restores_of_one_snapshot_the_later_has_the_higher_revisions() -> None:
-    first, second = (Restore(f"2026010{day}T000000Z-abc", (), "3.5.15", "") for day in (1, 2))
-    assert second.bump - first.bump == 86_400_000
-    assert first.bump > 1_000_000_000
+def test_whatever_is_restored_later_comes_out_higher() -> None:
+    """Snapshots of a cluster that was never restored, and of one that was, in any order."""
+
+    def after(day: int, revision: int) -> int:
+        return revision + Restore(f"2026010{day}T000000Z-abc", (), "3.5.15", "", revision).bump
+
+    first = after(1, 5_000)
+    second = after(2, first + 40_000)
+    third = after(3, 5_000)
+    assert second - first == third - second == 86_400_000
+    assert first > 1_000_000_000
+
+
+def test_a_clock_that_is_behind_the_snapshot_still_makes_a_jump() -> None:
+    assert Restore("20200101T000001Z-abc", (), "3.5.15", "", 5_000).bump == 1_000_000_000
 
 
 def test_no_secret_of_the_bundle_is_in_a_script(context: SiteContext, hosts: Hosts) -> None:
