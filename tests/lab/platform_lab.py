@@ -133,7 +133,9 @@ class PlatformLab:
 
     def sessions(self, host: str) -> int:
         """SSH channels that were opened on a host, by sshd's own log (needs LogLevel VERBOSE)."""
-        return int(self.on(host, "journalctl -q -o cat --no-pager | grep -c '^Starting session:' || :"))
+        # --sync: on a busy machine the line of this very session may be on its way to the journal still.
+        count = "journalctl --sync; journalctl -q -o cat --no-pager | grep -c '^Starting session:' || :"
+        return int(self.on(host, count))
 
     def journal_of_newest_run(self) -> list[dict[str, Any]]:
         runs = sorted((self.state / "runs").glob("*/journal.jsonl"))
