@@ -27,7 +27,7 @@ demo: setup  ## Build the reference platform on this machine: seven hosts in a l
 	mlops-infra --lab up --yes
 	mlops-infra --lab status
 
-test: setup lint  ## All checks, and one life of a lab platform (25 minutes on a warm machine).
+test: setup lint  ## All checks, and one life of a lab platform (25 to 50 minutes on two cores, once the mirror is built).
 	pytest -m "not long" --durations=10 tests/test_architecture.py tests/unit tests/shell tests/ssh tests/lab
 
 test-full: setup lint  ## The same with the long matrices: faults, kill points.
