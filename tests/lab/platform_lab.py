@@ -95,7 +95,9 @@ class PlatformLab:
         """Monitoring is switched on or off in the file; `up` has to follow."""
         text = self.config.read_text()
         words = {True: "monitoring:\n  enabled: true", False: "monitoring:\n  enabled: false"}
-        self.config.write_text(text.replace(words[not on], words[on]))
+        changed = text.replace(words[not on], words[on])
+        assert words[on] in changed, "cluster.yaml is not as the suite knows it"
+        self.config.write_text(changed)
 
     def on(self, host: str, script: str, *, check: bool = True) -> str:
         """A script as root on a host, by the lab's own way in."""

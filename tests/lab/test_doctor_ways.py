@@ -88,7 +88,7 @@ def test_a_fault_appears_on_the_screen_of_one_who_watches(healthy: PlatformLab) 
 
 
 def test_the_bundle_has_every_host_and_no_secret(healthy: PlatformLab, tmp_path: Path) -> None:
-    """Planted where people's secrets lie: a journal, a unit's words, a Secret, a ConfigMap, a pod's environment."""
+    """A token and a password in the journal, a Secret; and the secrets that every platform has."""
     healthy.on("worker-1", f"logger -t kubelet 'Authorization: Bearer {PLANTED}'; logger 'password={PLANTED}'")
     healthy.kubectl(f"create secret generic planted --from-literal=password={PLANTED}")
     hidden = {

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from instances import state_of
 from small_lab import INSTANCE, SmallLab, traces
 
 pytestmark = pytest.mark.lab
 
-STATE = Path(f"/var/lib/mlops-infra-lab{INSTANCE}")
+STATE = state_of(INSTANCE)
 
 
 def test_hosts_run_systemd_as_a_site_has_them(small_lab: SmallLab) -> None:

@@ -158,7 +158,9 @@ class TestWhatIsWatched:
         wait_for(lambda: lab.on("master-1", top, check=False).count("\n") == 6, 60, 3)
 
     def test_switched_off_it_goes(self, lab: PlatformLab) -> None:
+        on = lab.config.read_text()
         lab.watch(False)
+        assert lab.config.read_text() != on
         lab.up()
         assert "monitoring" not in lab.kubectl("get namespaces -o name")
         assert lab.json("plan")["empty"] is True

@@ -129,6 +129,7 @@ def test_an_interface_that_the_file_names_is_taken_by_name(make: Callable[..., C
     (container,) = documents["DaemonSet"]["spec"]["template"]["spec"]["containers"]
     assert container["args"][-1] == "--iface=bond0"
     assert "NODE_IP" not in {one["name"] for one in container["env"]}
+    assert len(container["env"]) == 3
 
 
 def test_flannels_images_are_known_before_it_runs(context: PhaseContext) -> None:
