@@ -409,3 +409,11 @@ def test_reading_a_file_imports_neither_fabric_nor_typer_nor_rich() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85"])
+def test_a_place_is_the_same_whatever_libyaml_takes_for_the_end_of_a_line(mark: str) -> None:
+    text = f"name: c  # a{mark}# b\nssh: {{usr: a}}\nhosts: {{masters: [{{name: m, address: 10.0.0.1}}]}}\n"
+    with pytest.raises(ConfigProblems) as raised:
+        load_text(text, Path("cluster.yaml"))
+    assert {(p.mark.line, p.mark.column) for p in raised.value.problems if p.offending == "usr"} == {(2, 7)}
