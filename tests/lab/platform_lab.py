@@ -46,7 +46,7 @@ class PlatformLab:
     def environment(self) -> dict[str, str]:
         named = {"MLOPS_INFRA_LAB_INSTANCE": INSTANCE, "MLOPS_INFRA_CONFIG": str(self.config)}
         inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        return {**inherited, **named, "NO_COLOR": "1"}
+        return {**inherited, **named, "NO_COLOR": "1", "PYTHONFAULTHANDLER": "1"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         # A suite that was started in the background ignores SIGINT, and its children would too; a user's do not.
@@ -64,9 +64,16 @@ class PlatformLab:
         try:
             out, err = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            child.kill()
+            # With PYTHONFAULTHANDLER it says where each of its threads is.
+            child.send_signal(signal.SIGABRT)
             out, err = child.communicate()
-            raise AssertionError(f"{arguments} took over {timeout} s\n{out[-3000:]}\n{err[-3000:]}") from None
+            last = "\n".join(map(json.dumps, self.journal_of_newest_run()[-12:]))
+            raise AssertionError(f"{arguments} took over {timeout} s\n{err[-6000:]}\n{last}\n{out[-1500:]}") from None
+        finally:
+            if child.poll() is None:
+                # The test ran out of time: what it began must not meet the tests after it.
+                child.kill()
+                child.communicate()
         return subprocess.CompletedProcess(arguments, child.returncode, out, err)
 
     def __call__(self, *arguments: str, rc: int = 0, timeout: float = 600) -> str:

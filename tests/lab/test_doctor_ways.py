@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from platform_lab import MAIN, PlatformLab, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 WRONG = "echo 0 >/proc/sys/net/ipv4/ip_forward"
 PLANTED = "planted0secret1value2"

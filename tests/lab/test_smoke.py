@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from platform_lab import PlatformLab, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 
 LATE = {"top", "ml-scraped", "targets", "watchdog"}

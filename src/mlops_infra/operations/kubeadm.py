@@ -17,6 +17,8 @@ INIT, JOIN = "kubeadm-init", "kubeadm-join"
 _TOKEN_TTL = "15m0s"  # noqa: S105 - how long one lives
 _PATIENCE = 60
 """Seconds in which the API, and a learner of before, are waited for; what is minted then takes less again."""
+_SETTLING = 240
+"""Seconds in which an API server, or a node, that kubeadm has made must answer."""
 _MEMBER_WORDS = frozenset({"none", "voter", "learner", "unknown"})
 
 
@@ -41,7 +43,7 @@ def kubeadm_init(
     text = render(
         "operations/kubeadm-init.sh.j2",
         config=path, marker=marker(INIT), node=node, address=address, port=port,
-        endpoint=endpoint, endpoint_port=endpoint_port,
+        endpoint=endpoint, endpoint_port=endpoint_port, patience=_SETTLING,
     )  # fmt: skip
     script = Script(text, (PutFile(path, configuration.encode(), mode=0o600, sensitive=True),))
     return Operation(
@@ -91,7 +93,7 @@ def _join_script(joiner: Joiner, inputs: Inputs) -> Script:
     text = render(
         "operations/kubeadm-join.sh.j2",
         config=path, marker=marker(JOIN), node=joiner.node, address=joiner.address, port=joiner.port,
-        role=joiner.role, member=member, taints=joiner.taints,
+        role=joiner.role, member=member, taints=joiner.taints, patience=_SETTLING,
     )  # fmt: skip
     content = render("kubeadm/join.yaml.j2", node={"name": joiner.node}, join=_filled(joiner, inputs))
     return Script(text, (PutFile(path, content.encode(), mode=0o600, sensitive=True),))
