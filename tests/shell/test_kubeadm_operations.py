@@ -45,6 +45,9 @@ case "$*" in
 *'tasks exec --exec-id '*' e1 etcdctl '*' member list')
   cat "$ROOT/members"
   [ ! -e "$ROOT/members.next" ] || mv "$ROOT/members.next" "$ROOT/members" ;;
+*'tasks exec --exec-id '*' e1 etcdctl '*' member remove '*)
+  [ ! -e "$ROOT/refused" ] || exit 1
+  echo "removed ${*##* }" >>"$ROOT/calls" ;;
 esac
 """,
     "openssl": """#!/bin/sh
@@ -223,8 +226,8 @@ def test_a_worker_that_had_joined_is_left_as_it_is(host: Host) -> None:
 
 
 def test_a_master_that_votes_in_etcd_is_finished_and_never_reset(host: Host) -> None:
-    manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
-    host.touch(JOIN_MARKER, "/etc/kubernetes/kubelet.conf", manifest, "/var/lib/etcd/member/x", "api")
+    manifests = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/manifests/etcd.yaml"
+    host.touch(JOIN_MARKER, *manifests, "/var/lib/etcd/member/x", "api")
     host.touch("nodes", text="node/n\n")
     done = host.run(join_script("master", "voter"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -252,8 +255,6 @@ FIRST = "8e9e05c52164694d, started, m, https://10.0.0.11:2380, https://10.0.0.11
     [
         (FIRST, "none"),
         (FIRST + "1, started, n, https://10.0.0.12:2380, https://10.0.0.12:2379, false\n", "voter"),
-        (FIRST + "1, started, n, https://10.0.0.12:2380, https://10.0.0.12:2379, true\n", "learner"),
-        (FIRST + "1, unstarted, , https://10.0.0.12:2380, , true\n", "learner"),
         (FIRST + "1, unstarted, , https://10.0.0.12:2380, , false\n", "learner"),
         ("", "unknown"),
     ],
@@ -266,6 +267,17 @@ def test_what_a_join_needs_is_minted_with_etcds_word_on_the_member(host: Host, m
     assert said["ca_hash"].startswith("sha256:")
     assert len(said["ca_hash"]) == 71
     assert said["member"] == word
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("how", ["started, n", "unstarted, "])
+def test_a_learner_that_nobody_joins_as_is_removed(host: Host, how: str, *, refused: bool) -> None:
+    """A master that lost its power in the middle of its join: without a vote, so that no quorum stands on it."""
+    host.touch("members", text=FIRST + f"a1, {how}, https://10.0.0.12:2380, , true\n")
+    if refused:
+        host.touch("refused")
+    assert minted(host)["member"] == ("learner" if refused else "none")
+    assert [c for c in host.calls if c.startswith("removed")] == ([] if refused else ["removed a1"])
 
 
 def test_a_moment_without_an_api_is_no_refusal(host: Host) -> None:
@@ -284,6 +296,20 @@ def test_another_master_that_still_joins_is_waited_for(host: Host, joining: str)
     host.touch("members.next", text=f"{FIRST}2, started, o, https://10.0.0.13:2380, , false\n")
     assert minted(host)["member"] == "none"
     assert not host.there("members.next")
+
+
+def test_a_key_that_an_earlier_run_is_still_making_comes_first(host: Host) -> None:
+    """The newest is the only one that opens the certificates in the cluster: it must be the one that is handed out."""
+    host.touch("members", text=FIRST)
+    lock, end = host.root / "run/mlops-infra/mint.lock", host.root / "ended"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(
+        ["flock", lock, "sh", "-c", 'echo held; sleep 1; : >"$0"', end], stdout=subprocess.PIPE
+    ) as one:
+        assert one.stdout is not None
+        assert one.stdout.readline() == b"held\n"
+        minted(host)
+        assert end.exists()
 
 
 def minted(host: Host, patience: int = 60) -> dict[str, str]:

@@ -32,6 +32,8 @@ class Standing:
     state: OperationState
     reason: str = ""
     remedy: str = ""
+    underway: bool = False
+    """PENDING, and somebody is at it there: its end is waited for before another try is prepared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,9 @@ class OperationsRun:
     def _due(self, operation: Operation) -> bool:
         """False when done already. What is unknown is asked once more; what stays unknown is not tried blindly."""
         standing = self._standing(operation)
-        if standing.state is OperationState.UNKNOWN:
-            # A run that was killed leaves its operation at work there: its end is worth waiting for.
+        if standing.state is OperationState.UNKNOWN or standing.underway:
+            # A run that was killed leaves its operation at work there. Minting for another one meanwhile would take
+            # from it what it came with: the certificates in the cluster are encrypted with the newest key alone.
             self._wait_and_look(operation)
             standing = self._standing(operation)
         if standing.state is OperationState.BROKEN:

@@ -144,7 +144,7 @@ def _early(seen: Evidence, what: str) -> Standing | None:
         return Standing(OperationState.UNKNOWN, "the host was not asked")
     if seen.interrupted:
         still = "is still at work there" if seen.running else "did not finish"
-        return Standing(OperationState.PENDING, f"an earlier {what} {still}")
+        return Standing(OperationState.PENDING, f"an earlier {what} {still}", underway=seen.running)
     return None
 
 

@@ -16,7 +16,8 @@ __all__ = ["Joiner", "kubeadm_init", "kubeadm_join"]
 INIT, JOIN = "kubeadm-init", "kubeadm-join"
 _TOKEN_TTL = "15m0s"  # noqa: S105 - how long one lives
 _PATIENCE = 60
-"""Seconds in which the API, and a learner of before, are waited for; what is minted then takes less again."""
+"""Seconds in which the API, and a learner of before, are waited for; another mint before it, and what is minted then,
+take at most as long again each."""
 _SETTLING = 240
 """Seconds in which an API server, or a node, that kubeadm has made must answer."""
 _MEMBER_WORDS = frozenset({"none", "voter", "learner", "unknown"})
@@ -72,7 +73,7 @@ def kubeadm_join(joiner: Joiner, *, seed: str, kubernetes: str) -> Operation:
         probes=evidence_probes(joiner.node, JOIN),
         standing=partial(_join_standing, joiner.node, joiner.role),
         script=partial(_join_script, joiner),
-        inputs=(Input(seed, mint, deadline=120),),
+        inputs=(Input(seed, mint, deadline=3 * _PATIENCE),),
         deadline=900,
     )
 

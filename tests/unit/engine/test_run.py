@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -450,6 +450,35 @@ def test_an_operation_that_an_earlier_run_left_at_work_is_waited_for_and_not_rep
         result = engine.apply()
     assert outcomes(result) == {("join", "a"): Outcome.OK}
     assert not w.platform.sent
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_nothing_is_minted_while_an_earlier_try_is_at_work(world: Any, done: bool) -> None:
+    """A new certificate key makes the one that the earlier join came with worthless (kubeadm-certs holds one set)."""
+    w = world("a", "seed")
+    host = w.platform.hosts["a"]
+    host.files["/at/work"] = b""
+    told: list[str] = []
+
+    def ended() -> None:
+        told.append("waited")
+        del host.files["/at/work"]
+        if done:
+            host.files["/done/join"] = b""
+
+    host.when_idle = ended
+    w.platform.scripts["mint"] = lambda _: (told.append("minted"), "token=t")[1]
+    w.platform.scripts["do join t"] = lambda on: on.files.__setitem__("/done/join", b"")
+    plain = once("join", inputs=(Input("seed", "mint"),))
+
+    def standing(facts: Facts) -> Standing:
+        return replace(plain.standing(facts), underway=facts.value(Stat("/at/work")) is not None)
+
+    operation = replace(plain, standing=standing, probes=plain.probes | {Stat("/at/work")})
+    with w.engine([Phase("join", "join", (Step("join", "a", (), (operation,)),))]) as engine:
+        result = engine.apply()
+    assert outcomes(result) == {("join", "a"): Outcome.OK if done else Outcome.CHANGED}, result.failed
+    assert told == (["waited"] if done else ["waited", "minted"])
 
 
 def test_a_host_that_an_earlier_batch_keeps_busy_is_waited_for_and_looked_at_again(world: Any) -> None:
