@@ -62,20 +62,32 @@ def platform(lab: PlatformLab) -> PlatformLab:
 
     Without monitoring, which is a fifth of the machine's work: `shipped` has it.
     """
-    lab.run("lab", "heal")
-    lab.watch(False)
-    lab.up()
+    _built(lab, watched=False)
     return lab
 
 
 @pytest.fixture(scope="module")
 def shipped(lab: PlatformLab) -> Iterator[PlatformLab]:
     """As `platform`, with all that cluster.yaml switches on as it is shipped."""
-    lab.run("lab", "heal")
-    lab.watch(True)
-    lab.up()
+    _built(lab, watched=True)
     yield lab
     lab.watch(False)
+
+
+_unbuilt: list[str] = []
+"""Why there is no platform: told once, where it happened; each chapter would wait for it as long again."""
+
+
+def _built(lab: PlatformLab, *, watched: bool) -> None:
+    if _unbuilt:
+        pytest.fail(f"an earlier chapter could not have its platform: {_unbuilt[0]}", pytrace=False)
+    lab.run("lab", "heal")
+    lab.watch(watched)
+    try:
+        lab.up()
+    except AssertionError as error:
+        _unbuilt.append(str(error)[:300])
+        raise
 
 
 def _skip_where_no_lab_can_be() -> None:

@@ -96,7 +96,8 @@ class PlatformLab:
         return answer
 
     def up(self, rc: int = 0) -> dict[str, Any]:
-        return self.json("up", "--yes", rc=rc, timeout=900)
+        # Longer than each of its waits after the other: then it says itself what it waited for.
+        return self.json("up", "--yes", rc=rc, timeout=1300)
 
     def watch(self, on: bool) -> None:
         """Monitoring is switched on or off in the file; `up` has to follow."""

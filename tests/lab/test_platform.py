@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from platform_lab import HOSTS, PlatformLab, verbose_sshd, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(2000)]
 
 NODES = HOSTS[1:]
 LB = "10.110.190.21"
