@@ -17,6 +17,7 @@ from platform_lab import MAIN, PlatformLab, wait_for
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 WRONG = "echo 0 >/proc/sys/net/ipv4/ip_forward"
+PORTS = "/proc/sys/net/ipv4/ip_local_reserved_ports"
 PLANTED = "planted0secret1value2"
 
 
@@ -28,7 +29,8 @@ def healthy(platform: PlatformLab) -> PlatformLab:
 
 
 def test_what_is_new_is_told_once_and_mended_when_asked(healthy: PlatformLab) -> None:
-    healthy.on("worker-1", WRONG)
+    # A fault that nothing follows from: what follows later brings its cause back on the list (ip_forward did).
+    healthy.on("worker-1", f"echo 30000-32766 >{PORTS}")
     try:
         told = healthy.json("doctor", "--since-last", rc=2)
         assert [(f["check"], f["host"]) for f in told["findings"]] == [("host.sysctl", "worker-1")]
@@ -36,16 +38,15 @@ def test_what_is_new_is_told_once_and_mended_when_asked(healthy: PlatformLab) ->
         assert "host.sysctl" not in {f["check"] for f in again["findings"]}
         assert again["known"] >= 1
         done = healthy.run("--lab", "--json", "doctor", "--fix", "--yes")
-        assert done.returncode in (0, 2), done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         mended = json.loads(done.stdout)
         assert [r["outcome"] for r in mended["repaired"]["results"]] == ["changed"]
-        # What stood on the worker may need a moment more; the cause is gone.
-        assert "host.sysctl" not in {f["check"] for f in mended["findings"]}
-        assert healthy.on("worker-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
+        assert mended["findings"] == []
+        assert healthy.on("worker-1", f"cat {PORTS}").strip() == "30000-32767"
         last = json.loads(healthy.run("--lab", "--json", "doctor", "--since-last").stdout)
         assert "host.sysctl" in {one["check"] for one in last["gone"]}
     finally:
-        healthy.on("worker-1", WRONG.replace("0", "1", 1))
+        healthy.on("worker-1", f"echo 30000-32767 >{PORTS}")
 
 
 def test_a_fault_appears_on_the_screen_of_one_who_watches(healthy: PlatformLab) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backup_site import CA, bundle_tar, open_demo
@@ -12,8 +14,11 @@ from mlops_infra.app.backup_key import ensure_key, key_path, recipients
 from mlops_infra.app.backup_stream import Encryptor
 from mlops_infra.app.context import SiteContext
 from mlops_infra.cli import main as cli
+from mlops_infra.cli.backup_restore import caught_up
+from mlops_infra.errors import ExitCode
 from mlops_infra.testing import FakeTransport
 from mlops_infra.transport.session import Reply
+from mlops_infra.ui.output import Output
 
 WHOLE = f"answered yes\nkubelet yes\nca {CA}\nkey yes\nmanifest yes\n".encode()
 
@@ -108,3 +113,30 @@ def test_copies_need_places_and_pruning_says_what_is_good(
         "good": bundle.name, "places": [{"place": "here", "removed": [], "kept": 1}],
     }  # fmt: skip
     assert key_path(context.site).exists()
+
+
+@dataclass
+class Tried:
+    exit_code: ExitCode
+
+
+@pytest.mark.parametrize(
+    ("answers", "patience", "asked"),
+    [
+        ([ExitCode.DONE], 90, 1),
+        ([ExitCode.CHANGES, ExitCode.DONE], 90, 2),
+        ([ExitCode.CHANGES], 0, 1),
+    ],
+)
+def test_what_sees_the_api_late_is_given_a_moment(answers: list[ExitCode], patience: float, asked: int) -> None:
+    """After the third restore in a row MetalLB's controller had given a new Service no address in time."""
+    left = iter(answers)
+    count = 0
+
+    def smoke() -> Any:
+        nonlocal count
+        count += 1
+        return Tried(next(left))
+
+    tried = caught_up(smoke, Output(as_json=True), patience=patience)
+    assert (tried.exit_code, count) == (answers[-1], asked)
