@@ -18,8 +18,8 @@ BIN := $(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
 # What the checks use beside the lab (which names and installs its own): a private sshd, several shells, real sudo,
-# Prometheus' promtool and amtool.
-PACKAGES := python3-venv openssh-client openssh-server sudo dash busybox haproxy iproute2 age prometheus prometheus-alertmanager
+# nft, Prometheus' promtool and amtool.
+PACKAGES := python3-venv openssh-client openssh-server sudo dash busybox haproxy iproute2 nftables age prometheus prometheus-alertmanager
 LINTED := src tests bench
 
 demo: setup  ## Build the reference platform on this machine: seven hosts in a lab, then one `up`.
