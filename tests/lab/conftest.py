@@ -85,7 +85,7 @@ def _built(lab: PlatformLab, *, watched: bool) -> None:
     lab.watch(watched)
     try:
         lab.up()
-    except AssertionError as error:
+    except (AssertionError, pytest.fail.Exception) as error:
         _unbuilt.append(str(error)[:300])
         raise
 

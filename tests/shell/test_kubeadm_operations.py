@@ -217,6 +217,15 @@ def test_a_join_that_the_cluster_does_not_count_on_is_undone_and_repeated(host: 
     assert skipped == (role == "master")
 
 
+def test_what_never_answers_is_waited_for_by_the_clock(host: Host) -> None:
+    text = join_script("worker").replace("get node n ", "get node gone ")
+    assert " + 240))" in text
+    done = host.run(text.replace(" + 240))", " + 1))"))
+    assert done.returncode == 1
+    assert "n has joined but does not answer as ready" in done.stdout
+    assert host.there(JOIN_MARKER)
+
+
 def test_a_worker_that_had_joined_is_left_as_it_is(host: Host) -> None:
     host.touch(JOIN_MARKER, "/etc/kubernetes/kubelet.conf", "api")
     host.touch("nodes", text="node/n\n")

@@ -44,8 +44,8 @@ class OperationsRun:
         """False when done already. What is unknown is asked once more; what stays unknown is not tried blindly."""
         standing = self._standing(operation)
         if standing.state is OperationState.UNKNOWN or standing.underway:
-            # A run that was killed leaves its operation at work there. Minting for another one meanwhile would take
-            # from it what it came with: the certificates in the cluster are encrypted with the newest key alone.
+            # A run that was killed leaves its operation at work there, and what is minted for another try may make
+            # worthless what that one came with.
             self._wait_and_look(operation)
             standing = self._standing(operation)
         if standing.state is OperationState.BROKEN:
