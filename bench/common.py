@@ -15,7 +15,7 @@ from pathlib import Path
 # unless told not to: then every run would compile all of the source anew, and that would be what is measured.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-__all__ = ["Run", "interleaved", "machine", "median", "run", "table"]
+__all__ = ["Run", "at_rest", "interleaved", "machine", "median", "run", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,23 @@ def run(
     wall = time.monotonic() - start
     child.returncode = os.waitstatus_to_exitcode(status)
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, child.returncode)
+
+
+def at_rest(patience: float = 60.0) -> None:
+    """Wait until nine tenths of the processors' time are idle for two seconds: what `up` has started still starts."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        before = _processors()
+        time.sleep(2)
+        idle, all_of_it = (b - a for a, b in zip(before, _processors(), strict=True))
+        if idle >= 0.9 * all_of_it:
+            return
+
+
+def _processors() -> tuple[int, int]:
+    """Ticks since boot, idle or waiting for a disk, and all of them (proc(5): the first line of /proc/stat)."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def interleaved(commands: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:

@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import Run, median, run
+from common import Run, at_rest, median, run
 from fleet_clients import AT_ONCE, FIRST_PORT
 from own_lab import Lab, bench_lab
 from results import publish
@@ -163,6 +163,7 @@ def main() -> int:
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with bench_lab(small=True) as lab:
         lab.product("--lab", "up", "--yes", "--no-smoke")
+        at_rest()
         plain, floor = measure(lab, PLAIN, count, rounds, floor=True)
         stock, _ = measure(lab, STOCK, count, 1, floor=False)
     assert floor is not None
