@@ -1,9 +1,11 @@
 """The scripts of init, join and mint, run on a temporary root with stand-ins for kubeadm, kubectl and ctr."""
 
+import base64
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,11 @@ init | join)
   : >"$ROOT/etc/kubernetes/admin.conf"
   [ ! -e "$ROOT/kill" ] || { rm "$ROOT/kill"; kill -9 $PPID; exit 1; }
   [ ! -e "$ROOT/fail" ] || exit 3
+  if [ -e "$ROOT/slow" ]; then
+    : >"$ROOT/etc/kubernetes/manifests/etcd.yaml"; : >"$ROOT/api"
+    for i in 1 2 3 4 5 6 7 8 9 10; do grep -q systemctl "$ROOT/calls" || sleep 1; done
+    grep -q systemctl "$ROOT/calls" || exit 4
+  fi
   : >"$ROOT/etc/kubernetes/kubelet.conf"; : >"$ROOT/etc/kubernetes/manifests/kube-apiserver.yaml"
   : >"$ROOT/api"; echo node/n >>"$ROOT/nodes" ;;
 reset) rm -rf "$ROOT/etc/kubernetes" "$ROOT/var/lib/etcd/member" "$ROOT/api" ;;
@@ -49,6 +56,9 @@ case "$*" in
   [ ! -e "$ROOT/refused" ] || exit 1
   echo "removed ${*##* }" >>"$ROOT/calls" ;;
 esac
+""",
+    "systemctl": """#!/bin/sh
+echo "systemctl $*" >>"$ROOT/calls"
 """,
     "openssl": """#!/bin/sh
 [ "$1" = s_client ] || exec /usr/bin/openssl "$@"
@@ -113,6 +123,7 @@ INIT_MARKER, JOIN_MARKER = (
     "/var/lib/mlops-infra/operations/kubeadm-join",
 )
 INIT_CONFIG, JOIN_CONFIG = "/run/mlops-infra/kubeadm-init.yaml", "/run/mlops-infra/kubeadm-join.yaml"
+JOIN_DISCOVERY = "/run/mlops-infra/kubeadm-discovery.yaml"
 
 
 def init_script() -> str:
@@ -120,9 +131,9 @@ def init_script() -> str:
 
 
 def join_script(role: str, member: str = "none") -> str:
-    document = {"discovery": {"bootstrapToken": {}}, "controlPlane": {}}
-    joiner = Joiner("n", "10.0.0.12", role, document, ("k:NoSchedule",))  # type: ignore[arg-type]
-    minted = {"token": "t", "ca_hash": "sha256:0", "certificate_key": "c", "member": member}
+    document: dict[str, Any] = {"controlPlane": {}}
+    joiner = Joiner("n", "10.0.0.12", role, "https://api:6443", document, ("k:NoSchedule",))  # type: ignore[arg-type]
+    minted = {"token": "t", "ca": "Q0E=", "certificate_key": "c", "member": member}
     return kubeadm_join(joiner, seed="m", kubernetes="1.31.4").script({k: Secret(v) for k, v in minted.items()}).text
 
 
@@ -191,12 +202,29 @@ def test_what_an_earlier_run_is_still_doing_is_waited_for_and_not_done_twice(hos
 @pytest.mark.parametrize("role", ["master", "worker"])
 @pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox sh"])
 def test_a_bare_host_joins_and_its_token_is_gone(host: Host, role: str, shell: str) -> None:
-    host.touch(JOIN_CONFIG)
+    host.touch(JOIN_CONFIG, JOIN_DISCOVERY)
     done = host.run(join_script(role), shell)
     assert done.returncode == 0, done.stdout + done.stderr
     assert host.verbs == ["config", "join"]
     assert not host.there(JOIN_MARKER)
     assert not host.there(JOIN_CONFIG)
+    assert not host.there(JOIN_DISCOVERY)
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox sh"])
+def test_a_kubelet_begins_anew_when_its_own_api_server_is_ready(host: Host, shell: str) -> None:
+    """It has asked in vain until then, less and less often: seconds of a join, and ten until the node was Ready."""
+    host.touch("slow")
+    done = host.run(join_script("master"), shell)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.calls.count("systemctl restart kubelet") == 1
+
+
+def test_a_master_whose_join_fails_before_it_serves_says_so(host: Host) -> None:
+    host.touch("fail")
+    assert host.run(join_script("master")).returncode == 3
+    assert host.there(JOIN_MARKER)
+    assert "systemctl restart kubelet" not in host.calls
 
 
 def test_a_join_that_fails_removes_its_token_all_the_same(host: Host) -> None:
@@ -271,10 +299,9 @@ FIRST = "8e9e05c52164694d, started, m, https://10.0.0.11:2380, https://10.0.0.11
 def test_what_a_join_needs_is_minted_with_etcds_word_on_the_member(host: Host, members: str, word: str) -> None:
     host.touch("members", text=members)
     said = minted(host, patience=1)
-    assert set(said) == {"token", "ca_hash", "certificate_key", "member"}
+    assert set(said) == {"token", "ca", "certificate_key", "member"}
     assert said["token"] == "abcdef.0123456789abcdef"
-    assert said["ca_hash"].startswith("sha256:")
-    assert len(said["ca_hash"]) == 71
+    assert base64.b64decode(said["ca"]) == (host.root / "etc/kubernetes/pki/ca.crt").read_bytes()
     assert said["member"] == word
 
 
@@ -327,8 +354,8 @@ def minted(host: Host, patience: int = 60) -> dict[str, str]:
     key, ca = host.root / "ca.key", host.root / "etc/kubernetes/pki/ca.crt"
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     subprocess.run([*make, "-keyout", key, "-out", ca, "-subj", "/CN=ca"], check=True, capture_output=True)
-    document = {"discovery": {"bootstrapToken": {}}, "controlPlane": {}}
-    (wanted,) = kubeadm_join(Joiner("n", "10.0.0.12", "master", document), seed="m", kubernetes="1.31.4").inputs
+    joiner = Joiner("n", "10.0.0.12", "master", "https://api:6443", {"controlPlane": {}})
+    (wanted,) = kubeadm_join(joiner, seed="m", kubernetes="1.31.4").inputs
     assert " + 60))" in wanted.script
     script = wanted.script.replace('"${#key}" = 64', '"$key" = KEY').replace(" + 60))", f" + {patience}))")
     done = host.run(script)

@@ -25,11 +25,13 @@ _MEMBER_WORDS = frozenset({"none", "voter", "learner", "unknown"})
 
 @dataclass(frozen=True, slots=True)
 class Joiner:
-    """A node that joins. `document` is its JoinConfiguration without what is minted for it (see `_filled`)."""
+    """A node that joins the cluster whose API is at `server` (a URL). `document` is its JoinConfiguration without what
+    is minted for it (see `_filled`)."""
 
     node: str
     address: str
     role: Literal["master", "worker"]
+    server: str
     document: dict[str, Any]
     taints: tuple[str, ...] = ()
     """As `kubectl taint` writes them."""
@@ -58,7 +60,7 @@ def kubeadm_init(
 
 
 def kubeadm_join(joiner: Joiner, *, seed: str, kubernetes: str) -> Operation:
-    """The operation that joins a node; `seed` is the host on which token, CA hash and certificate key are minted.
+    """The operation that joins a node; `seed` is the host that mints token and certificate key, and tells the CA.
 
     `kubernetes` is the cluster's version, without a v.
     """
@@ -87,28 +89,29 @@ def _join_standing(node: str, role: str, facts: Facts) -> Standing:
 
 
 def _join_script(joiner: Joiner, inputs: Inputs) -> Script:
-    path = "/run/mlops-infra/kubeadm-join.yaml"
+    config, discovery = "/run/mlops-infra/kubeadm-join.yaml", "/run/mlops-infra/kubeadm-discovery.yaml"
     member = inputs["member"].reveal() if joiner.role == "master" else "none"
     if member not in _MEMBER_WORDS:
         raise InfraError("The answer about etcd's members makes no sense", host=joiner.node, details=member)
     text = render(
         "operations/kubeadm-join.sh.j2",
-        config=path, marker=marker(JOIN), node=joiner.node, address=joiner.address, port=joiner.port,
-        role=joiner.role, member=member, taints=joiner.taints, patience=_SETTLING,
+        config=config, discovery=discovery, marker=marker(JOIN), node=joiner.node, address=joiner.address,
+        port=joiner.port, role=joiner.role, member=member, taints=joiner.taints, patience=_SETTLING,
     )  # fmt: skip
-    content = render("kubeadm/join.yaml.j2", node={"name": joiner.node}, join=_filled(joiner, inputs))
-    return Script(text, (PutFile(path, content.encode(), mode=0o600, sensitive=True),))
-
-
-def _filled(joiner: Joiner, inputs: Inputs) -> dict[str, Any]:
-    """The JoinConfiguration with token, CA hash and, for a master, the certificate key."""
-    document = dict(joiner.document)
-    discovery = {
-        **document["discovery"]["bootstrapToken"],
-        "token": inputs["token"].reveal(),
-        "caCertHashes": [inputs["ca_hash"].reveal()],
+    files = {
+        config: render("kubeadm/join.yaml.j2", node={"name": joiner.node}, join=_filled(joiner, discovery, inputs)),
+        discovery: render("kubeadm/discovery.yaml.j2", server=joiner.server, ca=inputs["ca"].reveal()),
     }
-    document["discovery"] = {**document["discovery"], "bootstrapToken": discovery}
+    return Script(text, tuple(PutFile(p, c.encode(), mode=0o600, sensitive=True) for p, c in files.items()))
+
+
+def _filled(joiner: Joiner, discovery: str, inputs: Inputs) -> dict[str, Any]:
+    """The JoinConfiguration with the cluster's CA, the token and, for a master, the certificate key.
+
+    Discovery by a file that holds the CA, not by token: see decision 0014.
+    """
+    document = dict(joiner.document)
+    document["discovery"] = {"file": {"kubeConfigPath": discovery}, "tlsBootstrapToken": inputs["token"].reveal()}
     if joiner.role == "master":
         document["controlPlane"] = {
             **document["controlPlane"],

@@ -9,7 +9,7 @@ from mlops_infra.operations.kubeadm import Joiner, kubeadm_init, kubeadm_join
 from mlops_infra.phases.approver import approver_resources
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.host_exporters import master_exporter
-from mlops_infra.phases.kubeadm_config import init_yaml, join_document, node_taints
+from mlops_infra.phases.kubeadm_config import api_server, init_yaml, join_document, node_taints
 from mlops_infra.resources import Directory
 
 __all__ = ["control_plane_phase", "masters_phase", "seed_of"]
@@ -68,7 +68,8 @@ def _join_step(cluster: Cluster, host: Host, seed: str, previous: str) -> Step:
     taints = tuple(
         f"{t['key']}{'=' + t['value'] if 'value' in t else ''}:{t['effect']}" for t in node_taints(cluster, host)
     )
-    joiner = Joiner(host.name, host.node_address, "master", join_document(cluster, host), taints, MASTER_PORT)
+    document = join_document(cluster, host)
+    joiner = Joiner(host.name, host.node_address, "master", api_server(cluster), document, taints, MASTER_PORT)
     return Step(
         NAME,
         host.name,

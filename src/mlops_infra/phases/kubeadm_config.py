@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlops_infra.core import bracketed
+from mlops_infra.core import bracketed, https_url
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.model.hosts import MASTER_PORT, Host
 from mlops_infra.phases.releases import creation_feature_gates
@@ -14,6 +14,7 @@ from mlops_infra.phases.toml import deep_merged
 from mlops_infra.render import render
 
 __all__ = [
+    "api_server",
     "cluster_configuration",
     "init_yaml",
     "join_document",
@@ -102,16 +103,16 @@ def kube_proxy_configuration(cluster: Cluster) -> dict[str, Any]:
     return deep_merged(ours, cluster.kubeadm.kube_proxy)
 
 
+def api_server(cluster: Cluster) -> str:
+    """The URL by which nodes know the API."""
+    return https_url(cluster.endpoint_name, cluster.endpoint_port)
+
+
 def join_document(cluster: Cluster, host: Host) -> dict[str, Any]:
-    """JoinConfiguration without token, CA hash and certificate key: these are minted when it joins."""
+    """JoinConfiguration without discovery and certificate key: these are minted when it joins."""
     document: dict[str, Any] = {
         "apiVersion": _API,
         "kind": "JoinConfiguration",
-        "discovery": {
-            "bootstrapToken": {
-                "apiServerEndpoint": f"{bracketed(cluster.endpoint_name)}:{cluster.endpoint_port}",
-            }
-        },
         "nodeRegistration": _registration(cluster, host),
     }
     if cluster.role(host.name) == "master":

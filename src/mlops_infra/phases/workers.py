@@ -7,7 +7,7 @@ from mlops_infra.model.cluster import Cluster
 from mlops_infra.operations.kubeadm import Joiner, kubeadm_join
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.control_plane import seed_of
-from mlops_infra.phases.kubeadm_config import join_document
+from mlops_infra.phases.kubeadm_config import api_server, join_document
 
 __all__ = ["workers_phase"]
 
@@ -22,7 +22,7 @@ def workers_phase(cluster: Cluster, context: PhaseContext) -> Phase:
             host.name,
             operations=(
                 kubeadm_join(
-                    Joiner(host.name, host.node_address, "worker", join_document(cluster, host)),
+                    Joiner(host.name, host.node_address, "worker", api_server(cluster), join_document(cluster, host)),
                     seed=seed,
                     kubernetes=cluster.versions.kubernetes,
                 ),

@@ -8,12 +8,18 @@ import pytest
 from mlops_infra.core import Secret
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.operations.kubeadm import Joiner, kubeadm_join
-from mlops_infra.phases.kubeadm_config import cluster_configuration, init_yaml, join_document, kubelet_configuration
+from mlops_infra.phases.kubeadm_config import (
+    api_server,
+    cluster_configuration,
+    init_yaml,
+    join_document,
+    kubelet_configuration,
+)
 from mlops_infra.render import parse_documents
 
 MINTED = {
     "token": Secret("abcdef.0123456789abcdef"),
-    "ca_hash": Secret("sha256:" + "0" * 64),
+    "ca": Secret("Q0E="),
     "certificate_key": Secret("a" * 64),
     "member": Secret("none"),
 }
@@ -60,25 +66,34 @@ def test_kubeadm_itself_finds_a_join_valid(
     cluster: Cluster, kubeadm: str, tmp_path: Path, name: str, role: Any
 ) -> None:
     host = cluster.host_named(name)
-    joiner = Joiner(name, host.node_address, role, join_document(cluster, host))
-    script = kubeadm_join(joiner, seed="master-1", kubernetes="1.31.4").script(MINTED)
-    validated(kubeadm, script.files[0].content, tmp_path)
+    joiner = Joiner(name, host.node_address, role, api_server(cluster), join_document(cluster, host))
+    join, discovery = kubeadm_join(joiner, seed="master-1", kubernetes="1.31.4").script(MINTED).files
+    there = tmp_path / "discovery.yaml"
+    there.write_bytes(discovery.content)
+    validated(kubeadm, join.content.replace(discovery.path.encode(), str(there).encode()), tmp_path)
 
 
 def test_what_is_minted_is_in_a_closed_file_and_in_no_script(cluster: Cluster) -> None:
     host = cluster.host_named("master-2")
     operation = kubeadm_join(
-        Joiner("master-2", host.node_address, "master", join_document(cluster, host)),
+        Joiner("master-2", host.node_address, "master", api_server(cluster), join_document(cluster, host)),
         seed="master-1",
         kubernetes="1.31.4",
     )
     script = operation.script(MINTED)
-    (file,) = script.files
-    assert file.mode == 0o600
-    assert file.sensitive
-    assert file.path.startswith("/run/")
-    assert b"abcdef.0123456789abcdef" in file.content
-    for secret in ("token", "ca_hash", "certificate_key"):
+    join, discovery = script.files
+    for file in script.files:
+        assert file.mode == 0o600
+        assert file.sensitive
+        assert file.path.startswith("/run/")
+    assert b"abcdef.0123456789abcdef" in join.content
+    (document,) = parse_documents(join.content.decode())
+    assert document["discovery"]["file"] == {"kubeConfigPath": discovery.path}
+    (kubeconfig,) = parse_documents(discovery.content.decode())
+    assert kubeconfig["clusters"] == [
+        {"name": "", "cluster": {"server": "https://api.site.internal:6443", "certificate-authority-data": "Q0E="}}
+    ]
+    for secret in ("token", "certificate_key"):
         assert MINTED[secret].reveal() not in script.text
     assert 'rm -f "$config"' in script.text
 
