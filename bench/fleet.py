@@ -162,7 +162,9 @@ def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with bench_lab(small=True) as lab:
-        lab.product("--lab", "up", "--yes", "--no-smoke")
+        # Prepared hosts, and nothing more: a cluster on them would take its part of the processors.
+        lab.product("lab", "reset", "--yes")
+        lab.product("--lab", "hosts", "apply", "--yes")
         at_rest()
         plain, floor = measure(lab, PLAIN, count, rounds, floor=True)
         stock, _ = measure(lab, STOCK, count, 1, floor=False)

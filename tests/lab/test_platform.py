@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from platform_lab import HOSTS, PlatformLab, verbose_sshd, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(2000)]
+# The first of them waits until the mirror is built: 16 minutes on a quick machine, twice that on slow ones.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3300)]
 
 NODES = HOSTS[1:]
 LB = "10.110.190.21"

@@ -24,7 +24,8 @@ class Schedule:
 
     `settled` says of a step, by the latest facts, that nothing is left to do: such a step is never blocked, and its
     operations do not end a batch. Steps of one host never run side by side; an unbroken row of them that may all run
-    is handed out as one group, which becomes one exchange. A step with operations left ends its group.
+    is handed out as one group, which becomes one exchange. A step with operations left ends its group. Steps of the API
+    are handed out one by one, in the order of their phases: they share a master, and one that fails ends no other.
     """
 
     def __init__(
@@ -78,12 +79,8 @@ class Schedule:
         """Groups that may start now, at most one a host; they count as running from here on."""
         self._sweep()
         groups: dict[str, list[Step]] = {}
-        closed = {s.host for s in self._running if s.host != API}
+        closed = {s.host for s in self._running}
         for step in list(self._pending.values()):
-            if step.host == API:
-                if self._free(step, frozenset()):
-                    groups[f"{API}/{step.phase}"] = [step]
-                continue
             if step.host in closed:
                 continue
             group = groups.get(step.host, [])
@@ -92,7 +89,7 @@ class Schedule:
                 continue
             if self._free(step, frozenset(s.id for s in group)):
                 groups.setdefault(step.host, []).append(step)
-                if step.operations and not self._settled(step):
+                if step.host == API or (step.operations and not self._settled(step)):
                     closed.add(step.host)
         for group in groups.values():
             for step in group:

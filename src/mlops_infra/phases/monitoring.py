@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from mlops_infra.core import Phase, Shell
+from mlops_infra.core import API, Phase, Shell, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.addons import addon_phase, installed
 from mlops_infra.phases.alertmanager import alertmanager_config, alertmanager_image, alertmanager_objects
@@ -34,7 +35,11 @@ def monitoring_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     objects = monitoring_objects(cluster, context) if is_wanted(cluster) else ()
     before = _own_rules_checked(context.monitoring.rules) if objects else ()
     resources = installed(_TITLE, objects, inventory=NAME, before=before)
-    return addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
+    phase = addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
+    if not (objects and cluster.storage.is_ours):
+        return phase
+    # Prometheus is ready when its volume is there.
+    return replace(phase, steps=tuple(replace(s, needs=s.needs | {StepId("storage", API)}) for s in phase.steps))
 
 
 def monitoring_images(cluster: Cluster) -> tuple[str, ...]:

@@ -92,10 +92,15 @@ def test_a_step_with_nothing_to_do_is_never_blocked() -> None:
     assert plan.done
 
 
-def test_steps_of_the_api_run_side_by_side_and_do_not_stop_one_another() -> None:
-    plan = schedule(step(f"net{API}"), step(f"mon{API}"))
-    assert names(plan.ready()) == [[f"net@{API}"], [f"mon@{API}"]]
+def test_steps_of_the_api_run_in_order_and_do_not_stop_one_another() -> None:
+    """They were handed out together and took a master in whatever order: monitoring once came before its volumes."""
+    plan = schedule(step(f"net{API}"), step(f"vol{API}"), step(f"mon{API}"))
+    assert names(plan.ready()) == [[f"net@{API}"]]
+    assert names(plan.ready()) == []
     end(plan, f"net{API}", Outcome.FAILED)
+    assert names(plan.ready()) == [[f"vol@{API}"]]
+    end(plan, f"vol{API}")
+    assert names(plan.ready()) == [[f"mon@{API}"]]
     end(plan, f"mon{API}")
     assert plan.done
 

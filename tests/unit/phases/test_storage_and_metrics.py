@@ -10,6 +10,7 @@ from mlops_infra.core import API, Facts, Kind, StepId
 from mlops_infra.model.cluster import Cluster
 from mlops_infra.phases.context import PhaseContext
 from mlops_infra.phases.metrics import metrics_objects, metrics_phase
+from mlops_infra.phases.monitoring import monitoring_phase
 from mlops_infra.phases.storage import storage_objects, storage_phase
 
 Make = Callable[..., Cluster]
@@ -84,3 +85,13 @@ def test_what_removes_volumes_goes_after_what_claims_them(make: Make, context: P
     (there,) = storage_phase(make(storage={"class": "local-path"}), context).steps
     assert StepId("monitoring", API) in gone.after
     assert StepId("monitoring", API) not in there.after
+
+
+def test_who_claims_a_volume_comes_after_what_makes_it(make: Make, context: PhaseContext) -> None:
+    """Installed the other way round, Prometheus waited four minutes for its volume and failed."""
+    storage = StepId("storage", API)
+    (ours,) = monitoring_phase(make(storage={"class": "local-path"}), context).steps
+    (other,) = monitoring_phase(make(storage={"class": "ceph"}), context).steps
+    (gone,) = monitoring_phase(make(storage={"class": "local-path"}, monitoring={"enabled": False}), context).steps
+    assert storage in ours.needs
+    assert storage not in other.needs | gone.needs
