@@ -20,9 +20,9 @@ trap 'exit 130' INT TERM
 unset PYTHONDONTWRITEBYTECODE  # see common.py
 "$PYTHON" -m compileall -q src bench
 failed=()
-# In this order: help before anything runs, noop on a platform at rest, fresh-held after what needs a good platform, and then those
+# In this order: help before anything runs, fleet while there is no platform, noop on one at rest, fresh-held after what needs a good one, and then those
 # that begin with bare hosts and another cluster.yaml; recovery takes the platform that whole_platform leaves.
-for bench in "help.py" "fresh.py bare" "noop.py" "failover.py" "fleet.py" "fresh.py held" "weekly.py" "whole_platform.py" "recovery.py"; do
+for bench in "help.py" "fleet.py" "fresh.py bare" "noop.py" "failover.py" "fresh.py held" "weekly.py" "whole_platform.py" "recovery.py"; do
   echo "== $bench ($(date +%H:%M:%S), load $(cut -d' ' -f1 /proc/loadavg))"
   # shellcheck disable=SC2086
   timeout 1500 "$PYTHON" bench/$bench || failed+=("$bench")

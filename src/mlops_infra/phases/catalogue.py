@@ -1,7 +1,8 @@
 """The program on one page: what a platform is, in the order in which it comes to be.
 
 Every phase is a pure function of cluster.yaml. `needs` and `after` of their steps, not this order, say what waits for
-what: images are pulled while packages install elsewhere, workers join while masters still do.
+what: images are pulled while packages install elsewhere, workers join while masters still do. Only at the API, where
+one step follows the other, does this order count among those that may run.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ PHASES: tuple[Callable[[Cluster, PhaseContext], Phase], ...] = (
     nodes_phase,  # labels and taints that the file names
     access_phase,  # what viewers and operators may do
     ready_phase,  # a run ends when the nodes that joined are Ready
-    metallb_phase,  # addresses for Services of type LoadBalancer
-    ingress_phase,  # what serves Ingress objects
     storage_phase,  # volumes that can be claimed
     metrics_phase,  # kubectl top, autoscaling
+    ingress_phase,  # what serves Ingress objects
+    metallb_phase,  # addresses for Services of type LoadBalancer; ready when it runs on all nodes, the last master too
     monitoring_phase,  # Prometheus, Alertmanager, Grafana
     backup_phase,  # backups by a timer, without the workstation
     firewall_phase,  # who may call what is not everybody's: on trial
