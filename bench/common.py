@@ -44,7 +44,7 @@ def run(
 
 
 def at_rest(patience: float = 60.0) -> None:
-    """Wait until nine tenths of the processors' time are idle for two seconds: what `up` has started still starts."""
+    """Wait until nine tenths of the processors' time are idle for two seconds: what was installed still starts."""
     until = time.monotonic() + patience
     while time.monotonic() < until:
         before = _processors()

@@ -25,7 +25,7 @@ def run_schedule(
     schedule: Schedule, program: Program, exchanges: Exchanges, *, stopped: Callable[[], str]
 ) -> tuple[StepResult, ...]:
     """Run until nothing is left. Once `stopped` says why, nothing more is begun and what flies may end."""
-    threads = min(MAX_THREADS, len(program.asked.hosts) + 4)
+    threads = min(MAX_THREADS, len(program.asked.hosts) + 1)  # a group for each host, and one for the API
     with ThreadPoolExecutor(threads, thread_name_prefix="step") as pool:
         flying: dict[Future[list[StepResult]], tuple[Step, ...]] = {}
         told: set[StepId] = set()

@@ -18,14 +18,22 @@ _SECONDS = 30
 
 
 def addon_phase(
-    cluster: Cluster, context: PhaseContext, *, name: str, title: str, resources: tuple[Resource, ...]
+    cluster: Cluster,
+    context: PhaseContext,
+    *,
+    name: str,
+    title: str,
+    resources: tuple[Resource, ...],
+    needs: frozenset[StepId] = frozenset(),
+    after: frozenset[StepId] = frozenset(),
 ) -> Phase:
-    """One step at the API, once the pod network is declared and workers have joined, well or not."""
-    needs = {StepId("control-plane", seed_of(cluster, context))}
+    """One step at the API, once the pod network is declared and workers have joined, well or not; `needs` and `after`
+    are what it waits for besides."""
+    needs |= {StepId("control-plane", seed_of(cluster, context))}
     if cluster.network.cni != "none":
-        needs.add(StepId("network", API))
-    after = frozenset(StepId("workers", host.name) for host in cluster.hosts.workers)
-    steps = (Step(name, API, resources, needs=frozenset(needs), after=after),) if resources else ()
+        needs |= {StepId("network", API)}
+    after |= {StepId("workers", host.name) for host in cluster.hosts.workers}
+    steps = (Step(name, API, resources, needs=needs, after=after),) if resources else ()
     return Phase(name, title, steps, FailurePolicy(1.0))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from mlops_infra.core import API, Phase, Shell, StepId
@@ -35,11 +34,9 @@ def monitoring_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     objects = monitoring_objects(cluster, context) if is_wanted(cluster) else ()
     before = _own_rules_checked(context.monitoring.rules) if objects else ()
     resources = installed(_TITLE, objects, inventory=NAME, before=before)
-    phase = addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources)
-    if not (objects and cluster.storage.is_ours):
-        return phase
     # Prometheus is ready when its volume is there.
-    return replace(phase, steps=tuple(replace(s, needs=s.needs | {StepId("storage", API)}) for s in phase.steps))
+    needs = frozenset({StepId("storage", API)}) if objects and cluster.storage.is_ours else frozenset()
+    return addon_phase(cluster, context, name=NAME, title=_TITLE, resources=resources, needs=needs)
 
 
 def monitoring_images(cluster: Cluster) -> tuple[str, ...]:

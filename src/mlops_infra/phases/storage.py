@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from mlops_infra.core import API, Phase, StepId
@@ -41,12 +40,9 @@ def storage_phase(cluster: Cluster, context: PhaseContext) -> Phase:
     """Without workers nothing is installed, as where another class is named."""
     objects = storage_objects(cluster) if cluster.storage.is_ours and cluster.hosts.workers else ()
     resources = installed("local-path storage", objects, inventory=NAME)
-    phase = addon_phase(cluster, context, name=NAME, title="Storage", resources=resources)
-    if objects:
-        return phase
     # Who takes a volume away when its claim goes must not go before it.
-    steps = tuple(replace(step, after=step.after | {StepId("monitoring", API)}) for step in phase.steps)
-    return replace(phase, steps=steps)
+    after = frozenset() if objects else frozenset({StepId("monitoring", API)})
+    return addon_phase(cluster, context, name=NAME, title="Storage", resources=resources, after=after)
 
 
 def storage_images(cluster: Cluster) -> tuple[str, ...]:

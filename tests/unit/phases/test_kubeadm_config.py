@@ -93,7 +93,7 @@ def test_what_is_minted_is_in_a_closed_file_and_in_no_script(cluster: Cluster) -
     assert kubeconfig["clusters"] == [
         {"name": "", "cluster": {"server": "https://api.site.internal:6443", "certificate-authority-data": "Q0E="}}
     ]
-    for secret in ("token", "certificate_key"):
+    for secret in ("token", "ca", "certificate_key"):
         assert MINTED[secret].reveal() not in script.text
     assert 'rm -f "$config"' in script.text
 
